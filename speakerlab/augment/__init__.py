@@ -1,0 +1,1 @@
+"""Waveform and feature perturbations for training."""

@@ -1,0 +1,1 @@
+"""Scoring of embeddings with numpy and scipy."""

@@ -1,0 +1,1 @@
+"""The Kaldi data dir: tables, validation, subsets."""

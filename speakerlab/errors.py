@@ -1,0 +1,52 @@
+"""Errors people meet: each is one line that says where, what, and what to do.
+
+``speakerlab.bin.entry`` prints them without a traceback and exits 1; any other exception is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class SpeakerLabError(Exception):
+    """Base of every error that is the input's fault, not the program's."""
+
+
+class DataError(SpeakerLabError):
+    """A table, archive or data dir breaks its contract.
+
+    Args:
+        path: the file or folder at fault.
+        why: what is wrong.
+        fix: what to do about it.
+        line: 1-based line number, when one line is at fault.
+    """
+
+    def __init__(self, path: str | Path, why: str, fix: str = "", line: int | None = None) -> None:
+        self.path, self.why, self.fix, self.line = str(path), why, fix, line
+        where = f"{path}:{line}" if line is not None else str(path)
+        super().__init__(f"{where}: {why}" + (f"; {fix}" if fix else ""))
+
+
+class AudioError(SpeakerLabError):
+    """One utterance's audio cannot be used: ``name`` is the utterance or recording id."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name, self.why = name, why
+        super().__init__(f"{name}: {why}")
+
+
+class ConfigError(SpeakerLabError):
+    """A configuration is not valid; ``problems`` lists every fault found, one line each."""
+
+    def __init__(self, path: str | Path, problems: Sequence[str]) -> None:
+        self.path, self.problems = str(path), list(problems)
+        super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
+
+
+class MissingExtraError(SpeakerLabError):
+    """A feature needs an optional package that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'speakerlab[{extra}]'")

@@ -1,0 +1,1 @@
+"""Waveform to feature matrix; voice activity; mean normalisation."""

@@ -1,0 +1,1 @@
+"""Model bundles: what a trained model travels as."""

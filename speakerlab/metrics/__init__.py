@@ -1,0 +1,1 @@
+"""Detection metrics, their intervals and plots."""

@@ -1,0 +1,1 @@
+"""Networks, poolings and losses; reads no files."""

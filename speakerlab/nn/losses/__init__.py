@@ -1,0 +1,1 @@
+"""One training criterion per file."""

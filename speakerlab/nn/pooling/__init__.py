@@ -1,0 +1,1 @@
+"""One pooling per file: [B, C, T] to [B, D]."""

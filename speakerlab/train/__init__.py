@@ -1,0 +1,1 @@
+"""Dataset, schedules, checkpoints and the training loop."""
