@@ -1,0 +1,156 @@
+"""A data dir with all its lists in memory: what is checked, cut to some utterances, and written elsewhere.
+
+``Contents.load(Path("data/train")).select(utterances).write(Path("data/small"))`` keeps every list in step.
+Files that are no part of a data dir (``text``, ``spk2utt``, notes) stay behind; loading names them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from speakerlab.data import tables
+from speakerlab.data.datadir import TABLES, DataDir
+from speakerlab.data.faults import Report, stop
+from speakerlab.data.trials import read_trials, write_trials
+from speakerlab.errors import DataError
+from speakerlab.types import RecId, Segment, SpkId, TrialList, Utterance, UttId
+
+_CORE = ("wav.scp", "segments", "utt2spk")
+_ARCHIVE = re.compile(r"(.+?)((:\d+)?(\[.*\])?)")  # of a feats.scp value: path, then offset and range
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A data dir read whole.
+
+    Attributes:
+        data: recordings and utterances; its ``path`` is where they were read.
+        tables: rows of each list of ``datadir.TABLES`` that there is, by file name.
+        trials: trial lists by file name.
+    """
+
+    data: DataDir
+    tables: dict[str, dict[str, str]]
+    trials: dict[str, TrialList]
+
+    @classmethod
+    def load(cls, path: Path, report: Report = stop) -> Contents:
+        """Read every list of the data dir ``path``; archive paths that lie beside it become absolute.
+
+        Raises:
+            DataError: any fault of the text files; see ``DataDir.load``, ``DataDir.table``, ``read_trials``.
+        """
+        data = DataDir.load(path, report)
+        if not data.utterances:
+            return cls(data, {}, {})
+        rows = {name: data.table(name, report) for name in TABLES if (path / name).exists()}
+        for name in {"feats.scp", "vad.scp"} & rows.keys():
+            rows[name] = dict(_located(path, rows[name]))
+        known = set(data.utt_ids)
+        lists = {file.name: read_trials(file, known, report) for file in data.trial_lists()}
+        known_files = {*_CORE, *rows, *lists, "spk2utt"}
+        others = sorted(f.name for f in path.iterdir() if f.is_file() and f.name not in known_files)
+        if others:
+            logging.info("%s: not part of a data dir: %s", path, " ".join(others))
+        return cls(data, rows, lists)
+
+    def speakers(self) -> dict[SpkId, list[UttId]]:
+        """Utterance ids by speaker, both in bytewise order.
+
+        Raises:
+            DataError: there is no ``utt2spk``.
+        """
+        spk2utt = self.data.spk2utt()
+        if not spk2utt:
+            raise DataError(self.data.path / "utt2spk", "there is none", "write: utt_id spk_id")
+        return spk2utt
+
+    def select(self, utterances: Iterable[Utterance]) -> Contents:
+        """Only ``utterances``, which are in order, and what belongs to them.
+
+        Trials with another utterance go, lists without a trial left too; the log says how many.
+        """
+        chosen = tuple(utterances)
+        rec_ids = sorted({u.segment.rec_id for u in chosen})
+        data = replace(self.data, recordings={r: self.data.recordings[r] for r in rec_ids}, utterances=chosen)
+        rows = {}
+        for name, table in self.tables.items():
+            rows[name] = {key: table[key] for key in data.ids(TABLES[name]) if key in table}
+        return Contents(data, {name: table for name, table in rows.items() if table}, self._trials_of(data))
+
+    def _trials_of(self, data: DataDir) -> dict[str, TrialList]:
+        known, lists = set(data.utt_ids), {}
+        for name, trials in self.trials.items():
+            pairs = zip(trials.enroll_ids, trials.test_ids, strict=True)
+            keep = np.fromiter((a in known and b in known for a, b in pairs), dtype=bool, count=len(trials))
+            if not keep.all():
+                logging.info("%s: %d of %d trials dropped", trials.name, np.sum(~keep), len(trials))
+            if keep.any():
+                enroll_ids, test_ids = (
+                    np.array(ids, dtype=object)[keep].tolist() for ids in (trials.enroll_ids, trials.test_ids)
+                )
+                lists[name] = TrialList(enroll_ids, test_ids, trials.labels[keep], trials.name)
+        return lists
+
+    def write(self, path: Path) -> None:
+        """Make ``path`` the data dir of these contents; ``wav.scp`` goes first and comes last.
+
+        Lists of another data dir that was there are replaced or removed, other files are left alone.
+
+        Raises:
+            DataError: no utterance, ``path`` is where the contents were read, an id that cannot be written.
+        """
+        if not self.data.utterances:
+            raise DataError(path, "no utterance would be left", "keep at least one")
+        refuse_same(path, self.data.path)
+        path.mkdir(parents=True, exist_ok=True)
+        old = (path / name for name in (*_CORE, *TABLES, "spk2utt"))
+        for file in (*old, *DataDir(path, {}, ()).trial_lists()):
+            file.unlink(missing_ok=True)
+        for name, rows in self.tables.items():
+            tables.write_table(path / name, sorted(rows.items()))
+        for name, trials in self.trials.items():
+            write_trials(path / name, trials)
+        utterances, recordings = self.data.utterances, self.data.recordings.values()
+        if utterances[0].spk_id is not None:
+            tables.write_table(path / "utt2spk", ((u.utt_id, str(u.spk_id)) for u in utterances))
+        cut = any(u.segment != Segment(u.utt_id, RecId(u.utt_id)) for u in utterances)
+        if cut or len(utterances) != len(recordings):
+            tables.write_table(path / "segments", (_segment_row(u.segment) for u in utterances))
+        tables.write_table(path / "wav.scp", ((r.rec_id, r.source) for r in recordings))
+
+
+def refuse_same(out: Path, *others: Path) -> None:
+    """Keep a command from writing over its input, or one output over another.
+
+    Raises:
+        DataError: ``out`` is one of ``others``.
+    """
+    for other in others:
+        if out.resolve() == other.resolve():
+            raise DataError(out, "is given twice, once as output", "give another folder for the output")
+
+
+def _segment_row(segment: Segment) -> tuple[str, str, str, str]:
+    end = "-1" if segment.end_s is None else repr(segment.end_s)
+    return segment.utt_id, segment.rec_id, repr(segment.start_s), end
+
+
+def _located(folder: Path, rows: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """``rows`` with the archives found where ``io.ark.FeatureTable`` finds them, by absolute path."""
+    found: dict[str, str] = {}
+    for key, value in rows.items():
+        match = _ARCHIVE.fullmatch(value)
+        written, rest = match.group(1, 2) if match else (value, "")
+        if written not in found:
+            places = (Path(written), folder / written, folder / Path(written).name)
+            there = (str(p.absolute()) for p in places if os.path.isfile(p))  # noqa: PTH113 (see validate)
+            found[written] = next(there, written)
+        yield key, found[written] + rest
