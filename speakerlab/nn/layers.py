@@ -1,0 +1,130 @@
+"""Blocks used by two or more networks: the padding mask, moments over time, the 2-D residual block.
+
+Utterances of a batch are padded at their end. ``padding`` [B, 1, T] is True at padded frames, or None
+where there are none: ``padding = find_padding(feats, lengths, min_frames=3)``. A network zeroes the padding
+before every convolution over time, as the convolution's own zero padding does for one utterance alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from speakerlab import registry
+
+
+def find_padding(feats: Tensor, lengths: Tensor | None, min_frames: int) -> Tensor | None:
+    """Which frames of ``feats`` [B, T, F] lie beyond ``lengths`` [B]; None if none does.
+
+    Raises:
+        ValueError: an utterance is shorter than ``min_frames`` or longer than T.
+    """
+    num_frames = feats.shape[1]
+    if lengths is None:
+        shortest = longest = num_frames
+    else:
+        shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest < min_frames:
+        raise ValueError(f"an utterance has {shortest} frames; the network needs at least {min_frames}")
+    if longest > num_frames:
+        raise ValueError(f"a length is {longest}, but the batch has {num_frames} frames")
+    if lengths is None or shortest == num_frames:
+        return None
+    return frames_beyond(lengths, num_frames)
+
+
+def frames_beyond(lengths: Tensor, num_frames: int) -> Tensor:
+    """[B, 1, num_frames], True from frame ``lengths[b]`` on."""
+    return torch.arange(num_frames, device=lengths.device) >= lengths[:, None, None]
+
+
+def zero(x: Tensor, padding: Tensor | None) -> Tensor:
+    """``x`` [B, C, T] or [B, C, F, T] with zeros at padded frames, whatever they held (NaN too)."""
+    if padding is None:
+        return x
+    return x.masked_fill(padding if x.dim() == 3 else padding.unsqueeze(1), 0.0)
+
+
+def stride_padding(padding: Tensor | None, stride: int) -> Tensor | None:
+    """The padding after a convolution of odd kernel, padded to keep the length, with ``stride``.
+
+    Output frame j is centred on input frame j * stride, and is valid exactly where that one is.
+    """
+    return None if padding is None else padding[..., ::stride]
+
+
+def valid_frames(x: Tensor, padding: Tensor | None) -> Tensor:
+    """1.0 at valid and 0.0 at padded frames of ``x`` [B, C, T]: [B, 1, T], or [1, 1, T] without padding.
+
+    Counts are sums of this tensor, never Python numbers, so that an exported graph counts anew.
+    """
+    if padding is None:
+        return torch.ones_like(x[:1, :1], dtype=torch.float32)
+    return (~padding).to(torch.float32)
+
+
+def mean_and_variance(x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased variance over the valid frames of ``x`` [B, C, T]: two [B, C], in float32 or better.
+
+    The variance of a single frame is 0.
+    """
+    x = zero(x.to(torch.promote_types(x.dtype, torch.float32)), padding)
+    count = valid_frames(x, padding).sum(-1)  # [B or 1, 1]
+    mean = x.sum(-1) / count
+    centred = zero(x - mean.unsqueeze(-1), padding)
+    return mean, centred.square().sum(-1) / (count - 1).clamp(min=1)
+
+
+def deviation(variance: Tensor) -> Tensor:
+    """The square root of a variance, with a finite gradient at 0 (where the root is 1e-6)."""
+    return variance.clamp(min=1e-12).sqrt()
+
+
+def build_pooling(name: str, in_dim: int) -> tuple[nn.Module, int]:
+    """The pooling registered as ``name``, with its default settings, for [B, in_dim, T]; its ``out_dim``.
+
+    Raises:
+        SpeakerLabError: no such pooling.
+    """
+    cls = registry.get("pooling", name)
+    pooling = cls(cls.Config(), in_dim=in_dim)
+    return pooling, pooling.out_dim
+
+
+def pool(pooling: nn.Module, x: Tensor, padding: Tensor | None) -> Tensor:
+    """``pooling`` over the valid frames of ``x`` [B, C, T]: [B, D]."""
+    lengths = None if padding is None else (~padding).sum((1, 2))
+    pooled: Tensor = pooling(x, lengths)
+    return pooled
+
+
+class ResidualBlock2d(nn.Module):
+    """Two 3x3 convolutions and a shortcut over [B, C, F, T] (He et al. 2015, the basic block).
+
+    Args:
+        in_channels: C of the input.
+        out_channels: C of the output.
+        stride: (frequency, time) stride of the first convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut = nn.Sequential()
+        if stride != (1, 1) or in_channels != out_channels:
+            self.shortcut.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """[B, C, F, T] and its padding to [B, C', F', T'] and its padding; padded frames are not zero."""
+        x = zero(x, padding)
+        padding = stride_padding(padding, self.stride[1])
+        y = torch.relu_(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(zero(y, padding)))
+        # Sliced, not strided: torch 2.13 crashes in the gradient of a strided 1x1 with channels last.
+        sliced = x[:, :, :: self.stride[0], :: self.stride[1]]
+        return torch.relu_(y.add_(self.shortcut(sliced))), padding
