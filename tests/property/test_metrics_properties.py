@@ -1,0 +1,100 @@
+"""Laws that every score list obeys, ties included, searched by hypothesis."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speakerlab.metrics.detection import OPERATING_POINTS, detection
+from speakerlab.types import ScoreTable, TrialList
+
+law = settings(deadline=None, max_examples=100)
+# Few distinct scores make ties; the whole range of doubles makes gaps of every size.
+SCORES = st.one_of(st.integers(-4, 4).map(float), st.floats(-1e6, 1e6))
+
+
+@st.composite
+def score_tables(draw):
+    targets = draw(st.lists(SCORES, min_size=1, max_size=25))
+    nontargets = draw(st.lists(SCORES, min_size=1, max_size=25))
+    return make(np.array(targets + nontargets), [1] * len(targets) + [0] * len(nontargets))
+
+
+def make(scores, labels):
+    ids = [""] * len(scores)
+    return ScoreTable(TrialList(ids, ids, np.array(labels, dtype=np.int8)), scores)
+
+
+def measure(table):
+    return detection(table, OPERATING_POINTS)
+
+
+@law
+@given(score_tables(), st.randoms(use_true_random=False))
+def test_order_does_not_matter(table, random):
+    order = list(range(len(table.scores)))
+    random.shuffle(order)
+    assert measure(make(table.scores[order], table.trials.labels[order])) == measure(table)
+
+
+@law
+@given(score_tables())
+def test_strictly_increasing_maps_change_nothing_but_the_threshold(table):
+    before = measure(table)
+    _, rank = np.unique(table.scores, return_inverse=True)
+    after = measure(make(np.exp(rank / 7.0), table.trials.labels))
+    assert (after.eer, after.rocch_eer, after.min_dcf) == (before.eer, before.rocch_eer, before.min_dcf)
+    assert after.eer_threshold == np.exp(rank / 7.0)[table.scores == before.eer_threshold][0]
+
+
+@law
+@given(score_tables())
+def test_repeating_every_trial_changes_nothing(table):
+    before = measure(table)
+    after = measure(make(np.tile(table.scores, 3), np.tile(table.trials.labels, 3)))
+    assert (after.eer, after.eer_threshold, after.min_dcf) == (
+        before.eer,
+        before.eer_threshold,
+        before.min_dcf,
+    )
+    assert after.rocch_eer == before.rocch_eer
+
+
+@law
+@given(score_tables())
+def test_swapped_labels_and_negated_scores_have_the_same_eer(table):
+    before, after = measure(table), measure(make(-table.scores, 1 - table.trials.labels))
+    assert after.eer == pytest.approx(before.eer, abs=1e-12)
+    assert after.rocch_eer == pytest.approx(before.rocch_eer, abs=1e-12)
+
+
+@law
+@given(score_tables())
+def test_ranges(table):
+    metrics = measure(table)
+    assert 0 <= metrics.rocch_eer <= min(metrics.eer, 0.5) + 1e-12
+    assert metrics.eer <= 1
+    assert all(0 <= cost <= 1 for cost in metrics.min_dcf.values())
+    assert metrics.eer_threshold in table.scores
+
+
+@law
+@given(score_tables())
+def test_hull_eer_is_the_largest_of_the_minimum_errors_over_priors(table):
+    targets, nontargets = (table.scores[table.trials.labels == label] for label in (1, 0))
+    cuts = [*table.scores, np.inf]
+    errors = [((targets < cut).mean(), (nontargets >= cut).mean()) for cut in cuts]
+    priors = np.linspace(0, 1, 201)
+    worst = max(min(p * miss + (1 - p) * fa for miss, fa in errors) for p in priors)
+    hull = measure(table).rocch_eer
+    assert worst - 1e-12 <= hull <= worst + 0.01  # the grid of priors misses the top by little
+
+
+@law
+@given(st.floats(-1e300, 1e300), st.integers(1, 30), st.integers(1, 30))
+def test_equal_scores_are_a_coin(score, num_targets, num_nontargets):
+    labels = [1] * num_targets + [0] * num_nontargets
+    metrics = measure(make(np.full(len(labels), score), labels))
+    assert (metrics.eer, metrics.rocch_eer, set(metrics.min_dcf.values())) == (0.5, 0.5, {1.0})

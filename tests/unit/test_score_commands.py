@@ -1,0 +1,251 @@
+"""train_backend, score_trials and compute_metrics on small files: results, messages, exit statuses."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from speakerlab.bin import compute_metrics, score_trials, train_backend
+from speakerlab.errors import DataError, MissingExtraError
+from speakerlab.io import scores as score_files
+from speakerlab.io.ark import ArkWriter, read_embeddings
+from speakerlab.types import ScoreTable, TrialList
+
+NUM_SPEAKERS, NUM_UTTS, DIM = 6, 4, 12
+
+
+def run(command, *arguments):
+    """The lines that the command prints on stdout."""
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        command.main(command.options().parse_args([str(a) for a in arguments]))
+    return stdout.getvalue().splitlines()
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Embeddings of six speakers, every pair a trial, speakers of the utterances."""
+    rng = np.random.default_rng(0)
+    vectors = {
+        f"s{spk}-{utt}": centre + 0.8 * rng.standard_normal(DIM)
+        for spk, centre in enumerate(rng.standard_normal((NUM_SPEAKERS, DIM)))
+        for utt in range(NUM_UTTS)
+    }
+    write_embeddings(tmp_path / "embeddings.scp", vectors)
+    utts = sorted(vectors)
+    pairs = [(a, b) for a in utts for b in utts if a < b]
+    lines = [f"{a} {b} {'target' if a[:2] == b[:2] else 'nontarget'}\n" for a, b in pairs]
+    (tmp_path / "trials").write_text("".join(lines))
+    (tmp_path / "utt2spk").write_text("".join(f"{utt} {utt[:2]}\n" for utt in utts))
+    return tmp_path
+
+
+def write_embeddings(scp, vectors):
+    with ArkWriter(scp.with_suffix(".ark"), scp) as writer:
+        for utt_id, vector in vectors.items():
+            writer.write(utt_id, vector.astype(np.float32))
+
+
+def score(corpus, *options):
+    files = corpus / "trials", corpus / "scores"
+    return run(score_trials, "--embeddings", corpus / "embeddings.scp", *options, *files)
+
+
+def metrics(corpus, *options):
+    return run(compute_metrics, "--system", "trained", corpus / "trials", corpus / "scores", *options)
+
+
+def test_from_embeddings_to_the_table(corpus):
+    out = run(train_backend, corpus / "embeddings.scp", corpus / "backend.json")
+    assert out == [f"{corpus}/backend.json: mean of 24 embeddings of size 12"]
+    out = score(corpus, "--backend", corpus / "backend.json")
+    assert out == [f"{corpus}/scores: 276 scores, 12-d embeddings, mean subtracted"]
+    options = ("--utt2spk", corpus / "utt2spk", "--num-draws", 50, "--json", corpus / "metrics.json")
+    header, row, legend, plot = metrics(corpus, *options, "--plot", corpus / "det.png")
+    content = json.loads((corpus / "metrics.json").read_text())["rows"][0]
+    assert header.split()[:5] == ["system", "list", "trials", "targets", "EER"]
+    eer = f"{100 * content['eer']:.2f}"
+    assert row.split()[:5] == ["trained", f"{corpus.name}/trials", "276", "36", eer]
+    assert len(header) == len(row)
+    assert 0 < content["eer"] < 0.4
+    assert content["intervals"]["eer"]["low"] <= content["eer"] <= content["intervals"]["eer"]["high"]
+    assert set(content["min_dcf"]) == {"voxceleb", "voxsrc"}
+    assert legend == "[low, high]: 95 % interval from 50 bootstrap draws of the speakers."
+    assert plot == f"DET plot: {corpus}/det.png"
+    assert (corpus / "det.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scores_are_written_with_every_digit(corpus):
+    score(corpus)
+    table = read_embeddings(corpus / "embeddings.scp")
+    vectors = dict(zip(table.ids, table.matrix.astype(np.float64), strict=True))
+    for line in (corpus / "scores").read_text().splitlines():
+        enroll_id, test_id, text = line.split()
+        a, b = vectors[enroll_id], vectors[test_id]
+        assert float(text) == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=3e-7)
+        assert repr(float(text)) == text
+
+
+def test_order_of_the_score_file_does_not_matter(corpus):
+    score(corpus)
+    first = metrics(corpus)
+    lines = (corpus / "scores").read_text().splitlines(keepends=True)
+    (corpus / "scores").write_text("".join(reversed(lines)))
+    assert metrics(corpus) == first
+
+
+def test_a_row_for_each_system_and_list(corpus):
+    score(corpus)
+    lines = (corpus / "trials").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "s0" not in line]
+    (corpus / "trials_hard").write_text("".join(kept))
+    pairs = {tuple(line.split()[:2]) for line in kept}
+    rows = (corpus / "scores").read_text().splitlines(keepends=True)
+    (corpus / "scores_hard").write_text("".join(r for r in rows if tuple(r.split()[:2]) in pairs))
+    hard = (corpus / "trials_hard", corpus / "scores_hard")
+    out = metrics(corpus, "--system", "trained", *hard, "--system", "again", *hard)
+    assert [line.split()[:2] for line in out[1:4]] == [
+        ["trained", f"{corpus.name}/trials"],
+        ["trained", f"{corpus.name}/trials_hard"],
+        ["again", f"{corpus.name}/trials_hard"],
+    ]
+    assert out[2].split()[2:] == out[3].split()[2:] != out[1].split()[2:]
+    assert out[4:] == ["No intervals: give --utt2spk."]
+
+
+def test_lists_of_one_name_are_told_apart(corpus):
+    score(corpus)
+    other = corpus / "other" / corpus.name
+    other.mkdir(parents=True)
+    (other / "trials").write_bytes((corpus / "trials").read_bytes())
+    rows = metrics(corpus, "--system", "trained", other / "trials", corpus / "scores")[1:3]
+    assert [row.split()[1] for row in rows] == [f"{corpus}/trials", f"{other}/trials"]
+
+
+def test_operating_points_are_chosen_by_name(corpus):
+    score(corpus)
+    assert "minDCF(0.01, 10:1)  minDCF(0.001)" in metrics(corpus, "--points", "sre08", "sre10")[0]
+
+
+def test_two_scores_of_one_name_and_list_are_refused(corpus):
+    score(corpus)
+    with pytest.raises(DataError, match="two sets of scores for system 'trained'"):
+        metrics(corpus, "--system", "trained", corpus / "trials", corpus / "scores")
+
+
+def test_speakers_from_several_files(corpus):
+    score(corpus)
+    lines = (corpus / "utt2spk").read_text().splitlines(keepends=True)
+    (corpus / "a").write_text("".join(lines[:10]))
+    (corpus / "b").write_text("".join(lines[8:]))
+    out = corpus / "metrics.json"
+    metrics(corpus, "--utt2spk", corpus / "a", "--utt2spk", corpus / "b", "--num-draws", 9, "--json", out)
+    assert json.loads(out.read_text())["rows"][0]["intervals"]["num_speakers"] == 6
+    (corpus / "b").write_text("".join(lines[8:]).replace("s2-0 s2", "s2-0 s3"))
+    with pytest.raises(DataError, match="b: s2-0 is speaker s3 here and s2 in an earlier file"):
+        metrics(corpus, "--utt2spk", corpus / "a", "--utt2spk", corpus / "b")
+
+
+def test_models_of_several_utterances(corpus):
+    (corpus / "enroll.map").write_text("m0 s0-0 s0-1\nm1 s1-0\t s1-1\n")
+    (corpus / "trials").write_text("m0 s0-2 target\nm1 s0-2 nontarget\n")
+    score(corpus, "--enroll-map", corpus / "enroll.map")
+    rows = [line.split() for line in (corpus / "scores").read_text().splitlines()]
+    assert [row[:2] for row in rows] == [["m0", "s0-2"], ["m1", "s0-2"]]
+    table = read_embeddings(corpus / "embeddings.scp")
+    unit = {i: v / np.linalg.norm(v) for i, v in zip(table.ids, table.matrix.astype(float), strict=True)}
+    model = unit["s0-0"] + unit["s0-1"]
+    assert float(rows[0][2]) == pytest.approx(model @ unit["s0-2"] / np.linalg.norm(model), abs=3e-7)
+
+
+def test_enrolment_from_its_own_archive(corpus):
+    write_embeddings(corpus / "enroll.scp", {"m": np.ones(DIM)})
+    (corpus / "trials").write_text("m s0-0\n")
+    score(corpus, "--enroll-embeddings", corpus / "enroll.scp")
+    assert (corpus / "scores").read_text().startswith("m s0-0 ")
+
+
+def test_unknown_ids_leave_no_score_file(corpus):
+    with (corpus / "trials").open("a") as stream:
+        stream.write("s0-0 nobody nontarget\ns0-1 noone nontarget\n")
+    with pytest.raises(DataError, match=r"embeddings.scp: no embedding for nobody \(2 such ids\)"):
+        score(corpus)
+    assert not (corpus / "scores").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"{}"])
+def test_a_backend_that_is_none(corpus, content):
+    if content is not None:
+        (corpus / "backend.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"backend.json: (cannot be read|not a back-end file)"):
+        score(corpus, "--backend", corpus / "backend.json")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda rows: rows[:-2], r"scores: no score for pair 's5-1 s5-3' \(2 such pairs\)"),
+        (lambda rows: [*rows, "x y 0.1\n"], r"scores:277: pair 'x y' is not in .*trials \(1 such lines\)"),
+        (lambda rows: [*rows, *rows[:2]], r"scores:277: pair 's0-0 s0-1' is scored twice \(2 such lines\)"),
+        (lambda rows: ["s0-0 s0-1 nan\n", *rows[1:]], "scores:1: score 'nan' is not a finite number"),
+        (lambda rows: ["s0-0 s0-1 high\n", *rows[1:]], "scores:1: score 'high' is not a finite number"),
+        (lambda rows: ["s0-0 s0-1 0.5 target\n", *rows[1:]], "scores:1: 4 fields; write: enroll test score"),
+        (lambda _: [], "scores: empty file"),
+    ],
+)
+def test_scores_that_do_not_match_the_trials(corpus, edit, message):
+    score(corpus)
+    rows = (corpus / "scores").read_text().splitlines(keepends=True)
+    (corpus / "scores").write_text("".join(edit(rows)))
+    with pytest.raises(DataError, match=message):
+        metrics(corpus)
+
+
+def test_missing_score_file(corpus):
+    with pytest.raises(DataError, match="scores: cannot be read: No such file"):
+        metrics(corpus)
+
+
+def test_ids_with_wide_blanks_are_read_back(tmp_path):
+    """U+3000 is a blank to str.split, not to Kaldi."""
+    trials = TrialList(["说话人\u3000甲"], ["b"], np.array([1], dtype=np.int8))
+    table = ScoreTable(trials, np.array([-1.5e-7]))
+    score_files.write(tmp_path / "scores", table)
+    assert score_files.read(tmp_path / "scores", trials).scores.tolist() == [-1.5e-7]
+
+
+def test_without_matplotlib_the_table_is_printed_and_the_extra_named(corpus, capsys, monkeypatch):
+    score(corpus)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    table = metrics(corpus)
+    assert len(table) == 3
+    plot = ["--system", "trained", f"{corpus}/trials", f"{corpus}/scores", "--plot", f"{corpus}/det.png"]
+    with pytest.raises(MissingExtraError, match=r"matplotlib is not installed; .*speakerlab\[plot\]"):
+        compute_metrics.main(compute_metrics.options().parse_args(plot))
+    assert capsys.readouterr().out.splitlines() == table
+    assert not (corpus / "det.png").exists()
+
+
+def test_exit_statuses(corpus):
+    def shell(*options):
+        system = ("--system", "a", corpus / "trials", corpus / "scores")
+        command = [sys.executable, "-m", "speakerlab.bin.compute_metrics", *map(str, (*system, *options))]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    score(corpus)
+    good = shell()
+    assert (good.returncode, len(good.stdout.splitlines())) == (0, 3)
+    usage = shell("--num-draws", 0)
+    assert (usage.returncode, usage.stdout) == (2, "")
+    (corpus / "trials").write_text("s0-0 s0-1 target\n")
+    (corpus / "scores").write_text("s0-0 s0-1 0.5\n")
+    bad = shell()
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert "Traceback" not in bad.stderr
+    last = bad.stderr.splitlines()[-1]
+    assert last.startswith(f"compute_metrics: {corpus}/trials: no nontarget trial among 1; ")
