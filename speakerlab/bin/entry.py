@@ -1,4 +1,4 @@
-"""What every command-line entry point does once: parse, log the command, turn errors into exit codes.
+"""What every command-line entry point does once: parse, set up the log, turn errors into exit codes.
 
 Exit 0 success; 1 an error of the input, one line on stderr; 2 wrong usage; a traceback is a bug.
 """
@@ -6,11 +6,7 @@ Exit 0 success; 1 an error of the input, one line on stderr; 2 wrong usage; a tr
 from __future__ import annotations
 
 import argparse
-import logging
-import platform
-import shlex
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,8 +37,6 @@ def run(main: Callable[[argparse.Namespace], None], options: argparse.ArgumentPa
     if not 1 <= job <= num_jobs:
         options.error(f"--job {job} is not in 1..{num_jobs}")
     logs.setup(program, job, num_jobs)
-    start = time.monotonic()
-    logging.info("%s on %s", shlex.join(sys.argv), platform.node())
     try:
         main(arguments)
     except SpeakerLabError as error:
@@ -50,4 +44,3 @@ def run(main: Callable[[argparse.Namespace], None], options: argparse.ArgumentPa
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    logging.info("done in %.1f s", time.monotonic() - start)

@@ -1,0 +1,91 @@
+"""From waveforms to embeddings with a bundle, the same on CPU and CUDA, alone or in a batch.
+
+``Extractor(bundle.load(Path("exp/model"))).embed([waveform])`` -> float32 [1, E].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+
+from speakerlab.errors import AudioError, SpeakerLabError
+from speakerlab.frontend.cmvn import apply_cmvn
+from speakerlab.types import Float32Array, Waveform
+
+if TYPE_CHECKING:
+    from speakerlab.hub.bundle import Bundle, EmbedderConfig
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA when there is one (as CUDA_VISIBLE_DEVICES shows it), else the CPU.
+
+    Raises:
+        SpeakerLabError: CUDA was asked for and is not available.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise SpeakerLabError("no CUDA device is available; use --device cpu")
+    return torch.device(name)
+
+
+class Extractor:
+    """Turns waveforms or features into embeddings; holds the network on one device."""
+
+    def __init__(self, config: EmbedderConfig, model: torch.nn.Module, device: str = "cpu") -> None:
+        self.device = pick_device(device)
+        self.config = config
+        self.frontend = config.frontend.build()
+        self.model = model.to(self.device).eval()
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, device: str = "cpu") -> Extractor:
+        """The extractor of a loaded bundle."""
+        return cls(bundle.config, bundle.model, device)
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate, in Hz, that waveforms must have."""
+        return int(self.frontend.sample_rate)
+
+    def features(self, waveform: Waveform) -> torch.Tensor:
+        """Raw features [T, F] of ``waveform``; its rate must be ``sample_rate``."""
+        if waveform.sample_rate != self.sample_rate:
+            raise SpeakerLabError(
+                f"waveform is {waveform.sample_rate} Hz, the model needs {self.sample_rate}"
+            )
+        feats: torch.Tensor = self.frontend(torch.from_numpy(waveform.samples))
+        return feats
+
+    def normalise(self, utt_id: str, feats: torch.Tensor, voiced: Float32Array | None) -> torch.Tensor:
+        """Model input [T', F]: voiced frames only, where a decision per frame is given, then CMVN.
+
+        Raises:
+            AudioError: the decisions are not one per frame, or fewer frames are left than the
+                model can see.
+        """
+        if voiced is not None:
+            if len(voiced) != len(feats):
+                raise AudioError(utt_id, f"{len(feats)} frames but {len(voiced)} voice decisions")
+            feats = feats[torch.from_numpy(voiced > 0)]
+        minimum = int(cast("int", self.model.min_frames))
+        if len(feats) < minimum:
+            raise AudioError(utt_id, f"{len(feats)} frames of speech, the model needs {minimum}")
+        return apply_cmvn(feats, self.config.cmvn)
+
+    @torch.inference_mode()
+    def embed_features(self, batch: Sequence[torch.Tensor]) -> Float32Array:
+        """Embeddings [B, E] of normalised features, each [T, F]; lengths are masked."""
+        lengths = torch.tensor([len(feats) for feats in batch])
+        padded = torch.nn.utils.rnn.pad_sequence(list(batch), batch_first=True)
+        embeddings = self.model(padded.to(self.device), lengths.to(self.device))
+        result: Float32Array = embeddings.float().cpu().numpy()
+        return result
+
+    def embed(self, waveforms: Sequence[Waveform]) -> Float32Array:
+        """Embeddings [B, E] of whole waveforms at ``sample_rate``."""
+        feats = [self.normalise(str(n), self.features(w), None) for n, w in enumerate(waveforms)]
+        return np.asarray(self.embed_features(feats))

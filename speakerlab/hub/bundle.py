@@ -1,0 +1,142 @@
+"""A model travels as a bundle: weights, every front-end constant, sizes, provenance and hashes.
+
+``save(Path("exp/model"), model, config, feat_dim, provenance)`` writes ``model.safetensors``,
+``config.yaml`` and ``bundle.json``; ``load(Path("exp/model"))`` gives the network back, or refuses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speakerlab import config as config_io
+from speakerlab.config import Component, component
+from speakerlab.errors import DataError
+from speakerlab.frontend.cmvn import CmvnConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 1
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "bundle.json"
+
+
+@dataclass(frozen=True)
+class EmbedderConfig:
+    """All that turns a waveform into an embedding, weights aside."""
+
+    frontend: Component = component("frontend", "fbank")
+    cmvn: CmvnConfig = field(default_factory=CmvnConfig)
+    model: Component = component("model", "campplus")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded model.
+
+    Attributes:
+        path: its folder.
+        config: front end, normalisation and network settings.
+        model: the network in eval mode on the CPU: feats [B, T, F], lengths [B] -> [B, E].
+        card: the content of ``bundle.json``: feat_dim, embed_dim, num_params, sha256, provenance.
+    """
+
+    path: Path
+    config: EmbedderConfig
+    model: nn.Module
+    card: Mapping[str, Any]
+
+    @property
+    def content_hash(self) -> str:
+        """Identity of weights and settings together."""
+        return hashlib.sha256("".join(self.card["sha256"].values()).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save(
+    path: Path, model: nn.Module, config: EmbedderConfig, feat_dim: int, provenance: Mapping[str, Any]
+) -> None:
+    """Publish ``model`` as a bundle at ``path``, replacing an older one whole."""
+    from safetensors.torch import save_model
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    for leftover in (staged, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    staged.mkdir()
+    save_model(model, str(staged / WEIGHTS))
+    (staged / CONFIG).write_text(config_io.dump(config), encoding="utf-8")
+    card = {
+        "format": FORMAT,
+        "feat_dim": feat_dim,
+        "embed_dim": model.embed_dim,
+        "num_params": sum(p.numel() for p in model.parameters()),
+        "sha256": {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)},
+        "provenance": dict(provenance),
+    }
+    (staged / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    if path.exists():
+        path.rename(old)
+    staged.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(path: Path) -> Bundle:
+    """The bundle at ``path``.
+
+    Raises:
+        DataError: a file is missing, its content does not match its hash, or the weights do not
+            fit the network that ``config.yaml`` describes.
+        ConfigError: ``config.yaml`` is not valid for this version.
+    """
+    from safetensors.torch import load_file
+
+    card = _read_card(path)
+    config = config_io.load(EmbedderConfig, path / CONFIG)
+    model = config.model.build(feat_dim=card["feat_dim"])
+    _load_strict(model, load_file(path / WEIGHTS), path / WEIGHTS)
+    return Bundle(path, config, model.eval(), card)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    for name in (CARD, CONFIG, WEIGHTS):
+        if not (path / name).is_file():
+            raise DataError(path, f"is not a model bundle: no {name}", "train one with: bash run.sh")
+    try:
+        card: dict[str, Any] = json.loads((path / CARD).read_text(encoding="utf-8"))
+        expected = card["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(path / CARD, f"is damaged ({error})", "copy the bundle again") from error
+    if card.get("format") != FORMAT:
+        raise DataError(path / CARD, f"has format {card.get('format')}, this version reads {FORMAT}")
+    for name in (CONFIG, WEIGHTS):
+        if sha256(path / name) != expected.get(name):
+            raise DataError(path / name, "does not match its hash in bundle.json", "copy the bundle again")
+    return card
+
+
+def _load_strict(model: nn.Module, state: Mapping[str, Any], source: Path) -> None:
+    own = model.state_dict()
+    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    faults = {
+        "missing keys": sorted(own.keys() - state.keys()),
+        "unknown keys": sorted(state.keys() - own.keys()),
+        "other shapes": sorted(shapes),
+    }
+    text = "; ".join(f"{len(keys)} {what}: {', '.join(keys[:5])}" for what, keys in faults.items() if keys)
+    if text:
+        raise DataError(source, f"does not fit the network: {text}")
+    model.load_state_dict(state, strict=True)

@@ -1,0 +1,198 @@
+"""Training examples: random crops with their class, drawn so that nothing depends on worker counts.
+
+``CropSampler(...)`` yields batches of ``CropKey(epoch, draw, utt, view)``; ``CropDataset[key]`` makes the
+crop from a generator seeded by (seed, epoch, draw, view), so a resumed or re-sharded run sees the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from speakerlab.augment.pipeline import Augmenter
+from speakerlab.augment.spec_augment import spec_augment
+from speakerlab.augment.speed import change_speed
+from speakerlab.errors import AudioError, ConfigError, DataError
+from speakerlab.frontend.cmvn import apply_cmvn
+from speakerlab.io import audio
+from speakerlab.train.experiment import ExperimentConfig, SamplingConfig
+from speakerlab.types import Float32Array, RecId, Recording, Segment, Utterance
+
+TRIES = 5  # places tried in an utterance before it is called silent
+
+
+class CropKey(NamedTuple):
+    """Which crop of the whole run: epoch, number of the draw in it, utterance drawn, which of its views."""
+
+    epoch: int
+    draw: int
+    utt: int
+    view: int = 0
+
+
+class CropSampler:
+    """Batches of crop keys for one process; every process sees a different part of each batch.
+
+    Args:
+        durations_s: seconds of each utterance, [N].
+        batch_size: crops per optimiser step over all processes; a multiple of views * world.
+    """
+
+    def __init__(
+        self,
+        durations_s: npt.NDArray[np.float64],
+        config: SamplingConfig,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        counts = np.maximum(1, np.round(durations_s / config.crop_s)).astype(int)
+        self._utts = np.repeat(np.arange(len(durations_s)), counts)
+        self._num_crops = config.crops_per_epoch or len(self._utts)
+        self._views, self._seed, self._rank, self._world = config.views, seed, rank, world
+        self._draws = batch_size // config.views  # per batch
+        self.epoch = 0
+        if batch_size % (config.views * world):
+            raise ConfigError("train", [f"batch_size: {batch_size} is no multiple of {config.views * world}"])
+        if len(self) == 0:
+            raise DataError("training data", f"{self._num_crops} crops do not fill a batch of {batch_size}")
+
+    def __len__(self) -> int:
+        """Batches in an epoch; the incomplete last one is dropped."""
+        return self._num_crops // (self._draws * self._views)
+
+    def __iter__(self) -> Iterator[list[CropKey]]:
+        """Batches of this process for ``self.epoch``."""
+        rng = np.random.default_rng((self._seed, self.epoch))
+        rounds = -(-len(self) * self._draws // len(self._utts))
+        order = np.concatenate([rng.permutation(self._utts) for _ in range(rounds)])
+        for batch in range(len(self)):
+            first = batch * self._draws
+            draws = range(first + self._rank, first + self._draws, self._world)
+            yield [
+                CropKey(self.epoch, draw, int(order[draw]), view)
+                for view in range(self._views)
+                for draw in draws
+            ]
+
+
+class CropSource(Protocol):
+    """Where crops come from: waveforms or stored features."""
+
+    @property
+    def speeds(self) -> Sequence[float]:
+        """Speed factors; each besides the first makes new classes."""
+        ...
+
+    def crop(self, utt: int, speed: float, rng: np.random.Generator) -> torch.Tensor:
+        """Raw features [T, F] of a random crop of utterance ``utt`` at ``speed``."""
+        ...
+
+
+class WaveformSource:
+    """Crops cut from audio files: speed, augmentation and features are computed on the fly."""
+
+    def __init__(
+        self,
+        recordings: Mapping[RecId, Recording],
+        utterances: Sequence[Utterance],
+        durations_s: npt.NDArray[np.float64],
+        config: ExperimentConfig,
+        augmenter: Augmenter,
+    ) -> None:
+        self._recordings, self._utterances, self._durations_s = recordings, utterances, durations_s
+        self._crop_s = config.sampling.crop_s
+        self.speeds: Sequence[float] = config.sampling.speeds
+        self._frontend = config.frontend.build()
+        self._augmenter = augmenter
+
+    def crop(self, utt: int, speed: float, rng: np.random.Generator) -> torch.Tensor:
+        """See ``CropSource``; an utterance shorter than the crop is repeated."""
+        samples = change_speed(self._read(utt, self._crop_s * speed, rng), speed)
+        length = round(self._crop_s * self._frontend.sample_rate)
+        if len(samples) < length:
+            samples = np.tile(samples, -(-length // len(samples)))
+        augmented = self._augmenter(samples[:length], rng)
+        feats: torch.Tensor = self._frontend(torch.from_numpy(augmented))
+        return feats
+
+    def _read(self, utt: int, wanted_s: float, rng: np.random.Generator) -> Float32Array:
+        segment = self._utterances[utt].segment
+        recording = self._recordings[segment.rec_id]
+        room_s = self._durations_s[utt] - wanted_s
+        if room_s <= 0:
+            return audio.read(recording, segment, self._frontend.sample_rate).samples
+        for attempt in range(TRIES):
+            start_s = segment.start_s + rng.uniform(0, room_s)
+            piece = Segment(segment.utt_id, segment.rec_id, start_s, start_s + wanted_s)
+            try:
+                return audio.read(recording, piece, self._frontend.sample_rate).samples
+            except AudioError:  # a pause may be digital silence; another place decides
+                if attempt == TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+
+class FeatureSource:
+    """Crops cut from ``feats.scp``: no waveform perturbation, one speed."""
+
+    speeds: Sequence[float] = (1.0,)
+
+    def __init__(
+        self,
+        feats: Mapping[str, Float32Array],
+        utterances: Sequence[Utterance],
+        crop_frames: int,
+        voiced: Mapping[str, Float32Array] | None = None,
+    ) -> None:
+        self._feats, self._utterances, self._voiced = feats, utterances, voiced
+        self._crop_frames = crop_frames
+
+    def crop(self, utt: int, speed: float, rng: np.random.Generator) -> torch.Tensor:  # noqa: ARG002
+        """See ``CropSource``; an utterance shorter than the crop is repeated."""
+        utt_id = self._utterances[utt].utt_id
+        feats = self._feats[utt_id]
+        if self._voiced is not None:
+            feats = feats[self._voiced[utt_id] > 0]
+        if len(feats) == 0:
+            raise AudioError(utt_id, "no frame of speech")
+        feats = np.tile(feats, (-(-self._crop_frames // len(feats)), 1))
+        start = int(rng.integers(len(feats) - self._crop_frames + 1))
+        return torch.from_numpy(feats[start : start + self._crop_frames].copy())
+
+
+@dataclass(frozen=True)
+class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
+    """Normalised crops [T, F] and their class: speaker, or speaker at another speed.
+
+    Attributes:
+        spk_classes: class of each utterance's speaker at speed 1.
+        num_speakers: speed number k adds k * num_speakers to the class.
+    """
+
+    source: CropSource
+    spk_classes: npt.NDArray[np.int64]
+    num_speakers: int
+    config: ExperimentConfig
+
+    @property
+    def num_classes(self) -> int:
+        """Speakers times speeds."""
+        return self.num_speakers * len(self.source.speeds)
+
+    def __getitem__(self, key: CropKey) -> tuple[torch.Tensor, int]:
+        """The crop ``key`` names; the same at every call."""
+        draw = (self.config.seed, key.epoch, key.draw)
+        copy = int(np.random.default_rng(draw).integers(len(self.source.speeds)))  # for all views
+        rng = np.random.default_rng((*draw, key.view + 1))
+        feats = self.source.crop(key.utt, self.source.speeds[copy], rng)
+        feats = apply_cmvn(feats, self.config.cmvn)
+        feats = spec_augment(feats, self.config.augment.spec_augment, rng)
+        return feats, int(self.spk_classes[key.utt]) + copy * self.num_speakers

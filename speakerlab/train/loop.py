@@ -1,0 +1,215 @@
+"""The training loop: plain torch, one process or several (torchrun), exact to resume.
+
+``Trainer(config, dataset, sampler, exp_dir, device).run(validate)`` leaves
+``checkpoints/epoch_NNNN.pt`` and ``train.jsonl``, one JSON line per epoch, in ``exp_dir``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from speakerlab import logs
+from speakerlab.errors import SpeakerLabError
+from speakerlab.io import atomic
+from speakerlab.train import checkpoint, schedule
+from speakerlab.train.dataset import CropDataset, CropSampler
+from speakerlab.train.experiment import ExperimentConfig
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of ``train.jsonl``; ``valid_eer`` is None without a validation set."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    lr: float
+    margin: float
+    valid_eer: float | None
+    crops: int
+    train_s: float
+
+
+class Criterion(nn.Module):
+    """Network and loss as one module, so that DistributedDataParallel sees every parameter."""
+
+    def __init__(self, config: ExperimentConfig, feat_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.model: nn.Module = config.model.build(feat_dim=feat_dim)
+        self.loss: nn.Module = config.loss.build(embed_dim=self.model.embed_dim, num_classes=num_classes)
+
+    def set_margin(self, margin: float) -> None:
+        """Pass the margin of the schedule to the loss."""
+        cast("Callable[[float], None]", self.loss.set_margin)(margin)
+
+    def forward(self, feats: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean loss of the batch and number of crops whose speaker was found, for [B, T, F] and [B]."""
+        loss, logits = self.loss(self.model(feats), labels)
+        return loss, (logits.detach().argmax(1) == labels).sum()
+
+
+def make_optimizer(config: ExperimentConfig, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of ``config.optimizer``; the learning rate is set before every step."""
+    settings = config.optimizer
+    if settings.name == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.momentum > 0,
+        )
+    return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+
+
+class Trainer:
+    """Runs the epochs of one experiment; see the module for what it leaves."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        dataset: CropDataset,
+        sampler: CropSampler,
+        exp_dir: Path,
+        device: torch.device,
+        *,
+        num_workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.config, self.sampler, self.exp_dir, self.device = config, sampler, exp_dir, device
+        self.rank, self.world = rank, world
+        self.feat_dim = int(config.frontend.build().dim)
+        self.criterion = Criterion(config, self.feat_dim, dataset.num_classes).to(device)
+        self.parallel: nn.Module = self.criterion
+        if world > 1:
+            self.parallel = nn.parallel.DistributedDataParallel(self.criterion)
+        self.optimizer = make_optimizer(config, self.criterion.parameters())
+        self.epoch = 0  # finished epochs
+        self.loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=device.type == "cuda",
+        )
+
+    @property
+    def model(self) -> nn.Module:
+        """The network being trained."""
+        return self.criterion.model
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint in ``exp_dir``, if there is one."""
+        found = checkpoint.finished(self.exp_dir)
+        if not found:
+            return
+        state = checkpoint.load(found[-1])
+        self.criterion.model.load_state_dict(state["model"])
+        self.criterion.loss.load_state_dict(state["loss"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        self.epoch = int(state["epoch"])
+        logging.info("resumed after epoch %d from %s", self.epoch, found[-1])
+
+    def run(self, validate: Callable[[nn.Module], float] | None) -> None:
+        """Train until ``config.train.epochs`` are done; ``validate`` gives an EER after each."""
+        while self.epoch < self.config.train.epochs:
+            record = self._train_epoch()
+            if self.rank == 0:
+                valid_eer = validate(self.model) if validate else None
+                self._publish(EpochRecord(**{**asdict(record), "valid_eer": valid_eer}))
+            if self.world > 1:  # nobody starts the next epoch on a half-written one
+                torch.distributed.barrier()
+
+    def _train_epoch(self) -> EpochRecord:
+        start = time.monotonic()
+        self.sampler.epoch = self.epoch
+        self.parallel.train()
+        loss_sum = torch.zeros((), device=self.device)
+        correct = torch.zeros((), device=self.device)
+        lr = margin = 0.0
+        crops = 0
+        steps = len(self.sampler)
+        batches = logs.progress(self.loader, f"epoch {self.epoch + 1}/{self.config.train.epochs}", steps)
+        for step, (feats, labels) in enumerate(batches):
+            lr, margin = self._schedule(self.epoch + step / steps)
+            loss, hits = self._step(feats, labels, step)
+            loss_sum += loss
+            correct += hits
+            crops += len(labels)
+        self.epoch += 1
+        return EpochRecord(
+            self.epoch,
+            float(loss_sum) / steps,
+            float(correct) / crops,
+            lr,
+            margin,
+            None,
+            crops * self.world,
+            round(time.monotonic() - start, 2),
+        )
+
+    def _schedule(self, epoch: float) -> tuple[float, float]:
+        train = self.config.train
+        lr = schedule.learning_rate(self.config.optimizer, epoch, train.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        target = float(getattr(self.config.loss.config, "margin", 0.0))
+        margin = schedule.margin(target, epoch, train.margin_epochs)
+        self.criterion.set_margin(margin)
+        return lr, margin
+
+    def _step(
+        self, feats: torch.Tensor, labels: torch.Tensor, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        feats = feats.to(self.device, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True)
+        bf16 = self.config.train.precision == "bf16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
+            loss, hits = self.parallel(feats, labels)
+        if not torch.isfinite(loss):
+            raise SpeakerLabError(
+                f"loss is {loss.item()} in epoch {self.epoch + 1}, batch {step + 1}; lower optimizer.lr"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.optimizer.grad_clip > 0:
+            nn.utils.clip_grad_norm_(self.criterion.parameters(), self.config.optimizer.grad_clip)
+        self.optimizer.step()
+        return loss.detach(), hits
+
+    def _publish(self, record: EpochRecord) -> None:
+        state = {
+            "model": self.criterion.model.state_dict(),
+            "loss": self.criterion.loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+            "epoch": record.epoch,
+        }
+        log = self.exp_dir / "train.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        kept = [line for line in lines if json.loads(line)["epoch"] < record.epoch]
+        atomic.write_text(log, "\n".join([*kept, json.dumps(asdict(record))]) + "\n")
+        checkpoint.save(self.exp_dir, record.epoch, state, keep=self.config.train.average)
+        eer = "" if record.valid_eer is None else f" valid EER {100 * record.valid_eer:.2f} %"
+        logging.info(
+            "epoch %d/%d loss %.3f accuracy %.3f%s lr %.4g margin %.2f, %.0f crops/s",
+            record.epoch,
+            self.config.train.epochs,
+            record.loss,
+            record.accuracy,
+            eer,
+            record.lr,
+            record.margin,
+            record.crops / record.train_s,
+        )

@@ -1,0 +1,62 @@
+"""EER of the network in training on held-out speakers, after each epoch.
+
+``ValidationSet.load(Path("exp/data/valid"), config.embedder).eer(model)`` -> EER in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from speakerlab.data.datadir import DataDir
+from speakerlab.data.tables import read_trials
+from speakerlab.embed.extractor import Extractor
+from speakerlab.embed.inputs import UtteranceInputs
+from speakerlab.errors import DataError
+from speakerlab.hub.bundle import EmbedderConfig
+from speakerlab.metrics.detection import detection
+from speakerlab.types import ScoreTable, TrialList
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Held-out utterances with their features in memory (32 kB per second of speech) and trials."""
+
+    config: EmbedderConfig
+    feats: tuple[torch.Tensor, ...]
+    enroll_rows: npt.NDArray[np.int64]
+    test_rows: npt.NDArray[np.int64]
+    trials: TrialList
+
+    @classmethod
+    def load(cls, path: Path, config: EmbedderConfig, *, feats_type: str, use_vad: bool) -> ValidationSet:
+        """Read the data dir ``path`` with its ``trials``.
+
+        Raises:
+            DataError: no trials; AudioError: an utterance cannot be used.
+        """
+        data = DataDir.load(path)
+        if not (path / "trials").exists():
+            raise DataError(path / "trials", "missing", "validation needs a trial list")
+        trials = read_trials(path / "trials")
+        extractor = Extractor(config, config.model.build(feat_dim=config.frontend.build().dim))
+        inputs = UtteranceInputs(data, extractor, feats_type=feats_type, use_vad=use_vad)
+        feats = [inputs[utterance] for utterance in data.utterances]
+        rows = {str(utt_id): row for row, utt_id in enumerate(data.utt_ids)}
+        enroll_rows = np.array([rows[i] for i in trials.enroll_ids])
+        test_rows = np.array([rows[i] for i in trials.test_ids])
+        return cls(config, tuple(feats), enroll_rows, test_rows, trials)
+
+    def eer(self, model: torch.nn.Module) -> float:
+        """EER of cosine scores after subtracting the set's mean embedding; ``model`` stays where it is."""
+        device = str(next(model.parameters()).device)
+        extractor = Extractor(self.config, model, device)
+        matrix = np.concatenate([extractor.embed_features([feats]) for feats in self.feats])
+        matrix = matrix - matrix.mean(0)
+        matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+        scores = np.einsum("nd,nd->n", matrix[self.enroll_rows], matrix[self.test_rows])
+        return detection(ScoreTable(self.trials, scores.astype(np.float64))).eer

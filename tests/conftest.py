@@ -1,0 +1,60 @@
+"""A toy corpus for tests: harmonic "voices" with their own pitch and resonances, a few seconds each."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import signal
+
+from speakerlab.io import audio
+from speakerlab.types import Waveform
+
+RATE = 16000
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def toy_voice(speaker, utterance, seconds):
+    """Samples of ``speaker``: a pulse train of its pitch through its resonances, with noise."""
+    rng = np.random.default_rng((speaker, utterance))
+    pitch_hz = 90 + 23 * speaker + rng.uniform(-3, 3)
+    size = int(seconds * RATE)
+    pulses = signal.square(2 * np.pi * pitch_hz * np.arange(size) / RATE, duty=0.1)
+    loudness = np.repeat(rng.uniform(0.3, 1.0, size // 1600 + 1), 1600)[:size]
+    samples = pulses * loudness + 0.05 * rng.standard_normal(size)
+    for formant_hz in (400 + 60 * speaker, 1500 + 110 * speaker):
+        b, a = signal.iirpeak(formant_hz, 5, fs=RATE)
+        samples = samples + 3 * signal.lfilter(b, a, samples)
+    return (0.3 * samples / np.abs(samples).max()).astype(np.float32)
+
+
+def write_toy_data(path: Path, speakers, utterances):
+    """A Kaldi data dir with trials of all pairs."""
+    path.mkdir(parents=True)
+    ids = []
+    with (path / "wav.scp").open("w") as wav, (path / "utt2spk").open("w") as utt2spk:
+        for speaker in speakers:
+            for number in range(utterances):
+                utt_id = f"s{speaker:02d}-u{number}"
+                samples = toy_voice(speaker, number, 1.2 + 0.37 * ((speaker + number) % 4))
+                audio.write(path / "audio" / f"{utt_id}.wav", Waveform(samples, RATE))
+                wav.write(f"{utt_id} audio/{utt_id}.wav\n")
+                utt2spk.write(f"{utt_id} s{speaker:02d}\n")
+                ids.append(utt_id)
+    pairs = [(a, b) for n, a in enumerate(ids) for b in ids[n + 1 :]]
+    lines = (f"{a} {b} {'target' if a[:3] == b[:3] else 'nontarget'}\n" for a, b in pairs)
+    (path / "trials").write_text("".join(lines))
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory):
+    """``train`` (8 speakers x 4) and ``test`` (5 other speakers x 3) in one folder."""
+    root = tmp_path_factory.mktemp("toy")
+    write_toy_data(root / "train", range(8), 4)
+    write_toy_data(root / "test", range(10, 15), 3)
+    return root
