@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# From speech to a DET curve: prepare, validate, features, VAD, train, average, embed, back-end, score, measure.
+# Without options it makes its own synthetic corpus; real speech is one option away.
+# Usage: bash run.sh [options]
+# Example: bash run.sh --train-data data/train --test-data "data/test" --exp exp/mine --stage 4 --stop-stage 9
+script_file=$(realpath "$0")  # egs/<corpus>/<recipe>/run.sh is a link to this file
+link_dir=$(cd "$(dirname "$0")" && pwd -P)
+cd "$(dirname "$script_file")" || exit 1
+. steps/lib/strict.sh
+stage=0  # first stage to run
+stop_stage=9  # last stage to run
+recipe=""  # recipe folder, e.g. egs/mini_librispeech/campplus; its recipe.conf sets options
+exp=exp/demo  # where everything is written
+data=data/demo  # stage 0 makes data/train and data/test here, unless --train-data is given
+prepare=local/prepare_data.py  # stage 0: the script that prepares the corpus
+data_src=""  # existing copy of the corpus for stage 0
+train_data=""  # Kaldi data dir to train on; default: what stage 0 made
+test_data=""  # Kaldi data dirs with trials, e.g. "data/a data/b"; default: what stage 0 made
+noise_data=""  # data dir of noises for augmentation
+rir_data=""  # data dir of room impulse responses for augmentation
+config=conf/config.yaml  # experiment settings
+set=""  # settings to override, e.g. "train.epochs=5 seed=1"
+num_backend_utts=1000  # training utterances whose mean embedding the back-end subtracts
+num_valid_speakers=10  # training speakers held out for the EER after each epoch
+feats_type=raw  # raw: features on the fly; fbank: stage 2 stores them
+use_vad=false  # stage 3 marks speech; extraction (and training on fbank) uses only that
+check_audio=true  # stage 1 decodes every file
+nj=2  # jobs of the parallel stages
+gpus=auto  # e.g. "0 1"; "" for CPU; auto: CUDA_VISIBLE_DEVICES, else all there are
+batch_size=1  # utterances per network call in stage 6
+max_fail_rate=0  # share of utterances that may fail in stages 2, 3, 6
+overwrite=false  # discard results of other settings or data
+. steps/lib/parse_options.sh
+[[ $link_dir == "$PWD" ]] || recipe=${link_dir#"$PWD"/}
+previous=""
+for argument in "$@"; do # which recipe must be known before the other options are read
+  [[ $previous != --recipe ]] || recipe=$argument
+  previous=$argument
+done
+[[ ! -f conf/jobs.conf ]] || read_settings conf/jobs.conf
+if [[ -n $recipe ]]; then
+  require_file "$recipe/recipe.conf" "--recipe is a folder such as egs/mini_librispeech/campplus"
+  read_settings "$recipe/recipe.conf"
+fi
+parse_options "$@"
+((${#arguments[@]} == 0)) || usage_error "unexpected argument '${arguments[0]}'"
+[[ $stage =~ ^[0-9]$ && $stop_stage =~ ^[0-9]$ ]] || usage_error "--stage and --stop-stage are 0 to 9"
+. path.sh
+
+train_data=${train_data:-$data/train} test_data=${test_data:-$data/test}
+read -r -a test_dirs <<<"$test_data"
+sets=()
+for dir in "${test_dirs[@]}"; do
+  name=$(basename "$dir")
+  [[ " train valid backend ${sets[*]-} " != *" $name "* ]] || die "--test-data: two sets are called $name"
+  sets+=("$name")
+done
+parallel=(--nj "$nj" --max-fail-rate "$max_fail_rate" --overwrite "$overwrite")
+valid_data="" && ((num_valid_speakers == 0)) || valid_data=$exp/data/valid
+models=(model untrained) # the network before training stands beside the trained one in every table
+
+in_stage() {
+  ((stage <= $1 && $1 <= stop_stage)) || return 1
+  log "stage $1: $2"
+}
+
+if in_stage 0 "prepare data"; then
+  if [[ $train_data == "$data/train" ]]; then
+    python "$prepare" ${data_src:+--data-src "$data_src"} "$data"
+  else
+    log "nothing to prepare, training data is $train_data"
+  fi
+fi
+
+if in_stage 1 "validate data, hold out $num_valid_speakers speakers for validation"; then
+  steps/validate_data.sh --check-audio "$check_audio" --need-speakers true "$train_data"
+  steps/validate_data.sh --check-audio "$check_audio" --need-trials true "${test_dirs[@]}"
+  steps/make_work_data.sh --num-valid-speakers "$num_valid_speakers" --num-backend-utts "$num_backend_utts" \
+    "$exp/data" "$train_data" "${test_dirs[@]}"
+fi
+((stop_stage == 0)) || require_dir "$exp/data/train" "run stage 1 first"
+
+if in_stage 2 "compute features"; then
+  if [[ $feats_type == fbank ]]; then
+    for name in train ${valid_data:+valid} backend "${sets[@]}"; do
+      steps/compute_fbank.sh "${parallel[@]}" --config "$config" "$exp/data/$name" "$exp/feats/$name"
+    done
+  else
+    log "features are computed on the fly (--feats-type raw)"
+  fi
+fi
+
+if in_stage 3 "voice activity"; then
+  if [[ $use_vad == true ]]; then
+    for name in train ${valid_data:+valid} backend "${sets[@]}"; do
+      steps/compute_vad.sh "${parallel[@]}" --config "$config" "$exp/data/$name" "$exp/vad/$name"
+    done
+  else
+    log "every frame is used (--use-vad false)"
+  fi
+fi
+
+if in_stage 4 "train"; then
+  steps/train.sh --config "$config" --set "$set" --valid-data "$valid_data" --noise-data "$noise_data" \
+    --rir-data "$rir_data" --feats-type "$feats_type" --use-vad "$use_vad" --gpus "$gpus" \
+    --overwrite "$overwrite" "$exp/data/train" "$exp"
+fi
+
+if in_stage 5 "average checkpoints"; then
+  steps/average_checkpoints.sh "$exp"
+fi
+
+if in_stage 6 "extract embeddings"; then
+  for model in "${models[@]}"; do
+    for name in backend "${sets[@]}"; do
+      steps/extract_embeddings.sh "${parallel[@]}" --gpus "$gpus" --batch-size "$batch_size" \
+        --feats-type "$feats_type" --use-vad "$use_vad" \
+        "$exp/$model" "$exp/data/$name" "$exp/embeddings/$model/$name"
+    done
+  done
+fi
+
+if in_stage 7 "train the back-end (mean of training embeddings, length normalisation)"; then
+  for model in "${models[@]}"; do
+    steps/train_backend.sh "$exp/embeddings/$model/backend" "$exp/backend/$model.json"
+  done
+fi
+
+if in_stage 8 "score trials"; then
+  for model in "${models[@]}"; do
+    for name in "${sets[@]}"; do
+      steps/score_trials.sh --backend "$exp/backend/$model.json" \
+        "$exp/embeddings/$model/$name" "$exp/data/$name" "$exp/scores/$model/$name"
+    done
+  done
+fi
+
+if in_stage 9 "metrics and plots"; then
+  steps/compute_metrics.sh "$exp/data" "$exp/scores" "$exp/results" "${sets[@]}"
+fi

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Extract the embedding of every utterance of a data dir in parallel: OUT_DIR/embeddings.scp.
+# Usage: steps/extract_embeddings.sh [options] MODEL_DIR DATA_DIR OUT_DIR
+# Example: steps/extract_embeddings.sh --nj 8 --gpus "0 1" exp/first/model data/test exp/first/embeddings/test
+. steps/lib/strict.sh
+nj=2  # number of jobs
+gpus=auto  # GPUs, jobs take them in turn, e.g. "0 1"; "" runs on the CPU
+batch_size=1  # utterances per network call; more pays on a GPU
+feats_type=raw  # raw: features from audio; fbank: from feats.scp
+use_vad=false  # use only frames that vad.scp calls speech
+max_fail_rate=0  # share of utterances that may fail; they are listed in failures.tsv
+overwrite=false  # discard embeddings of another model or other data
+. steps/lib/parse_options.sh
+parse_options "$@"
+((${#arguments[@]} == 3)) || usage_error "needs MODEL_DIR DATA_DIR OUT_DIR"
+. path.sh
+. steps/lib/launch.sh
+. steps/lib/parallel_step.sh
+require_dir "${arguments[0]}" "give a model bundle, e.g. exp/first/model"
+options=(--model "${arguments[0]}" --batch-size "$batch_size" --feats-type "$feats_type")
+[[ $use_vad != true ]] || options+=(--use-vad)
+run_parallel_step extract_embeddings embeddings "${arguments[@]:1}" "${options[@]}"

@@ -1,0 +1,22 @@
+# Strict mode and the words every script speaks. Sourced first; example: . steps/lib/strict.sh
+# shellcheck shell=bash
+set -euo pipefail
+
+script_file=${script_file:-$0}
+program=$(basename "$0")
+
+# people's messages go to stderr; stdout carries results only
+log() { printf '%s %s: %s\n' "$(date '+%Y-%m-%d %H:%M:%S')" "$program" "$*" >&2; }
+
+die() {
+  printf '%s: %s\n' "$program" "$*" >&2
+  exit 1
+}
+
+usage_error() {
+  printf '%s: %s; see %s --help\n' "$program" "$*" "$0" >&2
+  exit 2
+}
+
+require_dir() { [[ -d $1 ]] || die "$1: no such directory; ${2:-check the path}"; }
+require_file() { [[ -s $1 ]] || die "$1: missing or empty; ${2:-check the path}"; }

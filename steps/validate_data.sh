@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Check Kaldi data dirs against their contract; every fault is said with its fix, and the status is 1.
+# Usage: steps/validate_data.sh [options] DATA_DIR...
+# Example: steps/validate_data.sh --check-audio true data/train data/test
+. steps/lib/strict.sh
+check_audio=false  # also decode every file: truncated, NaN, silent or too short audio is found
+need_speakers=false  # every utterance must have a speaker
+need_trials=false  # there must be a trial list
+. steps/lib/parse_options.sh
+parse_options "$@"
+((${#arguments[@]} >= 1)) || usage_error "needs at least one data dir"
+. path.sh
+
+options=()
+[[ $check_audio != true ]] || options+=(--check-audio)
+[[ $need_speakers != true ]] || options+=(--need-speakers)
+[[ $need_trials != true ]] || options+=(--need-trials)
+failed=0
+for data_dir in "${arguments[@]}"; do
+  python -m speakerlab.bin.validate_data "${options[@]}" "$data_dir" || failed=1
+done
+exit "$failed"
