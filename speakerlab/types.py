@@ -157,7 +157,7 @@ class EmbeddingTable:
         if len(missing):
             raise DataError(
                 self.name,
-                f"no embedding for {ids[missing[0]]} ({len(missing)} such ids)",
+                f"no embedding for {ids[missing[0]]} ({len({ids[int(i)] for i in missing})} such ids)",
                 "extract embeddings for every id in the trials",
             )
         return rows

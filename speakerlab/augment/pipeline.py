@@ -74,13 +74,12 @@ class Augmenter:
     def __call__(self, samples: Float32Array, rng: np.random.Generator) -> Float32Array:
         """Perturbed ``samples`` [S], |x| <= 1, float32 [S]; the input is left as it is.
 
-        Finite input gives finite output, and only a silent input a silent one: a perturbation
-        that would leave nothing (a band limit on a constant) is left out.
+        Finite input gives finite output, and only a silent input a silent one: every response
+        keeps a direct path, every curve some gain at all frequencies.
         """
         for probability, perturb in self._steps:
             if rng.random() < probability:
-                perturbed = perturb(samples, rng)
-                samples = perturbed if perturbed.any() else samples
+                samples = perturb(samples, rng)
         peak = float(np.abs(samples).max())
         return samples / np.float32(peak) if peak > 1 else samples
 

@@ -2,7 +2,7 @@
 
 With --prefix every utterance, recording and speaker id gets the name of its data dir and a hyphen before it.
 
-    python -m speakerlab.bin.combine_data data/all data/first data/second --prefix
+Example: python -m speakerlab.bin.combine_data data/all data/first data/second --prefix
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from speakerlab.metrics.detection import (
     detection,
     error_curve,
 )
-from speakerlab.types import ScoreTable
+from speakerlab.types import ScoreTable, TrialList
 
 BOOTSTRAP_SEED = 0  # the same speakers are drawn for every system of a list
 
@@ -65,7 +65,7 @@ def options() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE",
-        help="speakers of the enrolment and test ids, for the intervals; may be repeated",
+        help="speakers of the enrolment and test ids, for the intervals; default: utt2spk beside each list",
     )
     parser.add_argument("--num-draws", type=_positive, default=1000, help="bootstrap draws")
     parser.add_argument(
@@ -88,11 +88,10 @@ def main(arguments: argparse.Namespace) -> None:
         MissingExtraError: a plot is wanted and matplotlib is missing; the table is printed all the same.
     """
     points = {name: OPERATING_POINTS[name] for name in arguments.points}
-    utt2spk = _speakers(arguments.utt2spk)
-    rows = _measure(arguments.system, utt2spk, points, arguments.num_draws)
+    rows = _measure(arguments.system, arguments.utt2spk, points, arguments.num_draws)
     titles = _titles(row.trials for row in rows)
     print("\n".join(_aligned([_header(points), *(_cells(row, titles[row.trials]) for row in rows)])))
-    print(_legend(utt2spk, arguments.num_draws))
+    print(_legend(rows, arguments.num_draws))
     if arguments.json:
         atomic.write_text(arguments.json, _as_json(rows, points, arguments.num_draws))
     if arguments.plot:
@@ -123,33 +122,53 @@ def _speakers(paths: Sequence[Path]) -> dict[str, str]:
     return speakers
 
 
+def _speakers_of(path: Path, trials: TrialList, given: Sequence[Path]) -> dict[str, str]:
+    """Speakers of the ids of ``trials``: from the files given, else from utt2spk beside it, if any."""
+    beside = path.with_name("utt2spk")
+    if given or not beside.exists():
+        return _speakers(given)
+    speakers = _speakers([beside])
+    unknown = {*trials.enroll_ids, *trials.test_ids} - speakers.keys()
+    if unknown:  # enrolment models, for instance
+        logging.warning("%s: no interval, %d ids have no speaker in %s", path, len(unknown), beside)
+        return {}
+    return speakers
+
+
 def _measure(
     systems: Sequence[Sequence[str]],
-    utt2spk: Mapping[str, str],
+    given: Sequence[Path],
     points: Mapping[str, OperatingPoint],
     num_draws: int,
 ) -> list[Row]:
     lists = {path: read_trials(path) for path in dict.fromkeys(Path(trials) for _, trials, _ in systems)}
+    speakers = {path: _speakers_of(path, trials, given) for path, trials in lists.items()}
     rows: dict[tuple[str, Path], Row] = {}
     for name, trials, score_file in systems:
         key = name, Path(trials)
         if key in rows:
             raise DataError(trials, f"two sets of scores for system '{name}'", "give each --system a name")
         table = scores.read(Path(score_file), lists[key[1]])
-        metrics = detection(table, points)
-        intervals = None
-        if utt2spk:
-            rng = np.random.default_rng(BOOTSTRAP_SEED)
-            intervals = speaker_bootstrap(table, utt2spk, rng, points, num_draws)
-            if intervals.num_skipped:
-                logging.warning(
-                    "%s: %d of %d draws of speakers lack targets or non-targets and are left out",
-                    trials,
-                    intervals.num_skipped,
-                    num_draws,
-                )
-        rows[key] = Row(name, key[1], Path(score_file), table, metrics, intervals)
+        intervals = _intervals(table, speakers[key[1]], points, num_draws)
+        rows[key] = Row(name, key[1], Path(score_file), table, detection(table, points), intervals)
     return list(rows.values())
+
+
+def _intervals(
+    table: ScoreTable, speakers: Mapping[str, str], points: Mapping[str, OperatingPoint], num_draws: int
+) -> BootstrapIntervals | None:
+    if not speakers:
+        return None
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    intervals = speaker_bootstrap(table, speakers, rng, points, num_draws)
+    if intervals.num_skipped:
+        logging.warning(
+            "%s: %d of %d draws of speakers lack targets or non-targets and are left out",
+            table.trials.name,
+            intervals.num_skipped,
+            num_draws,
+        )
+    return intervals
 
 
 def _titles(paths: Iterable[Path]) -> dict[Path, str]:
@@ -191,8 +210,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _legend(utt2spk: Mapping[str, str], num_draws: int) -> str:
-    if not utt2spk:
+def _legend(rows: Sequence[Row], num_draws: int) -> str:
+    if not any(row.intervals for row in rows):
         return "No intervals: give --utt2spk."
     return f"[low, high]: 95 % interval from {num_draws} bootstrap draws of the speakers."
 

@@ -4,7 +4,7 @@ Repaired is what needs no guess: byte-order marks, line ends, blanks, order, rep
 what is not there, utterances that lack a recording, a speaker, or a line in a list that the others are in.
 Anything else, such as an id with two values, is an error. Files that are no part of a data dir stay behind.
 
-    python -m speakerlab.bin.fix_data data/raw data/train
+Example: python -m speakerlab.bin.fix_data data/raw data/train
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Trials are not split, as their two utterances may be in different shares.
 
-    python -m speakerlab.bin.split_data data/train 8
+Example: python -m speakerlab.bin.split_data data/train 8
 """
 
 from __future__ import annotations

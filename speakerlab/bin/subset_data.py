@@ -3,8 +3,8 @@
 Lists follow; trials with an utterance that is left out go, and the log says how many. Paths in wav.scp
 become absolute.
 
-    python -m speakerlab.bin.subset_data data/train data/small --num-speakers 20 --seed 1
-    python -m speakerlab.bin.subset_data data/train data/women --spk-list women.txt
+Example: python -m speakerlab.bin.subset_data data/train data/small --num-speakers 20 --seed 1
+Example: python -m speakerlab.bin.subset_data data/train data/women --spk-list women.txt
 """
 
 from __future__ import annotations

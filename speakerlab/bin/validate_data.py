@@ -3,7 +3,7 @@
 Where there is none, one line with the counts goes to stdout. Text files are checked against each other,
 audio files for being there; --check-audio decodes all of them as training and extraction would.
 
-    python -m speakerlab.bin.validate_data data/train --need-speakers --check-audio
+Example: python -m speakerlab.bin.validate_data data/train --need-speakers --check-audio
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +22,7 @@ from speakerlab.errors import SpeakerLabError
 from speakerlab.io import atomic
 from speakerlab.train import checkpoint, schedule
 from speakerlab.train.dataset import CropDataset, CropSampler
-from speakerlab.train.experiment import ExperimentConfig
+from speakerlab.train.experiment import ExperimentConfig, OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,23 @@ class Criterion(nn.Module):
         return loss, (logits.detach().argmax(1) == labels).sum()
 
 
-def make_optimizer(config: ExperimentConfig, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of ``config.optimizer``; the learning rate is set before every step."""
-    settings = config.optimizer
+def make_optimizer(settings: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of ``settings``; the learning rate is set before every step.
+
+    Biases and normalisation weights are not decayed: pulling a scale to 0 regularises nothing.
+    """
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for parameter in parameters:
+        (matrices if parameter.ndim > 1 else vectors).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     if settings.name == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            nesterov=settings.momentum > 0,
-        )
-    return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+        momentum = settings.momentum
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=momentum, nesterov=momentum > 0)
+    return torch.optim.AdamW(groups, lr=settings.lr)
 
 
 class Trainer:
@@ -93,7 +98,7 @@ class Trainer:
         self.parallel: nn.Module = self.criterion
         if world > 1:
             self.parallel = nn.parallel.DistributedDataParallel(self.criterion)
-        self.optimizer = make_optimizer(config, self.criterion.parameters())
+        self.optimizer = make_optimizer(config.optimizer, self.criterion.parameters())
         self.epoch = 0  # finished epochs
         self.loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
             dataset,

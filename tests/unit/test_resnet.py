@@ -74,3 +74,18 @@ def test_other_poolings(pooling):
 def test_settings_are_checked(settings, message):
     with pytest.raises(ValueError, match=message):
         ResNetConfig(**settings)
+
+
+def test_a_strided_stem_sees_every_second_frame_and_is_masked_alike():
+    torch.manual_seed(0)
+    config = ResNetConfig(embed_dim=8, num_blocks=(1, 1, 1, 1), m_channels=4, stem_time_stride=2)
+    model = ResNet(config, feat_dim=16).eval()
+    assert model.min_frames == 17
+    feats = torch.randn(3, 60, 16)
+    lengths = torch.tensor([60, 17, 44])
+    together = model(feats, lengths)
+    for row, length in enumerate(lengths):
+        alone = model(feats[row : row + 1, :length])
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="needs at least 17"):
+        model(feats[:, :16])

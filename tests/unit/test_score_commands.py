@@ -100,6 +100,7 @@ def test_order_of_the_score_file_does_not_matter(corpus):
 
 
 def test_a_row_for_each_system_and_list(corpus):
+    (corpus / "utt2spk").unlink()  # no intervals
     score(corpus)
     lines = (corpus / "trials").read_text().splitlines(keepends=True)
     kept = [line for line in lines if "s0" not in line]
@@ -128,8 +129,18 @@ def test_lists_of_one_name_are_told_apart(corpus):
 
 
 def test_operating_points_are_chosen_by_name(corpus):
+    (corpus / "utt2spk").unlink()  # no intervals
     score(corpus)
     assert "minDCF(0.01, 10:1)  minDCF(0.001)" in metrics(corpus, "--points", "sre08", "sre10")[0]
+
+
+def test_speakers_beside_the_list_give_intervals_only_if_they_know_every_id(corpus, caplog):
+    score(corpus)
+    assert "[" in metrics(corpus, "--num-draws", 9)[1]
+    lines = (corpus / "utt2spk").read_text().splitlines(keepends=True)
+    (corpus / "utt2spk").write_text("".join(lines[1:]))
+    assert "[" not in metrics(corpus)[1]
+    assert "no interval, 1 ids have no speaker" in caplog.text
 
 
 def test_two_scores_of_one_name_and_list_are_refused(corpus):
