@@ -4,7 +4,7 @@ Each held-out utterance is cut in two halves, <utt>-a and <utt>-b (below 3 s it 
 all of them, `trials_same_gender` those of one gender, where spk2gender tells. Women and men are held out in
 equal numbers as far as they go. The same seed gives the same files.
 
-Example: python -m speakerlab.bin.make_validation data/train data/train_fit data/valid --num-speakers 20 --seed 1
+Example: python -m speakerlab.bin.make_validation data/train data/train_fit data/valid --num-speakers 20
 """
 
 from __future__ import annotations

@@ -381,6 +381,13 @@ def test_combining_with_prefixes_keeps_all_apart(tmp_path):
     assert faults_of(tmp_path / "out") == []
 
 
+def test_a_recording_without_utterance_does_not_become_one(tmp_path):
+    changes = dict.fromkeys(GOOD) | {"wav.scp": "a /a.wav\nb /b.wav\n", "segments": "a a 0 -1\n"}
+    whole = combine([Contents.load(make(tmp_path / "d", changes))])
+    whole.write(tmp_path / "out")
+    assert DataDir.load(tmp_path / "out").utt_ids == ("a",)
+
+
 def test_combining_says_what_it_leaves_out_and_which_speakers_it_joins(tmp_path, caplog):
     whole = Contents.load(make(tmp_path / "d"))
     first, second = (subset.of_utterances(whole, ids) for ids in ({"u1", "u3"}, {"u2", "u4"}))

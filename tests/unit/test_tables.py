@@ -162,27 +162,27 @@ def test_whatever_is_in_a_file_the_only_exception_is_a_data_error(content):
 
 def test_wav_scp_keeps_pipes_and_makes_paths_absolute(tmp_path, monkeypatch):
     (tmp_path / "data/audio").mkdir(parents=True)
-    (tmp_path / "work/other").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "cwd/other").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "cwd")
     lines = "a audio/x y.wav\nb sox in.wav -t wav - |\nc /far/c.wav\nd other/d.wav\ne nowhere/e.wav\n"
     sources = [r.source for r in read_wav_scp(write(tmp_path / "data", lines, "wav.scp")).values()]
     assert sources == [
         f"{tmp_path}/data/audio/x y.wav",
         "sox in.wav -t wav - |",
         "/far/c.wav",
-        f"{tmp_path}/work/other/d.wav",
+        f"{tmp_path}/cwd/other/d.wav",
         f"{tmp_path}/data/nowhere/e.wav",
     ]
 
 
 def test_a_path_is_looked_up_file_by_file_where_both_folders_have_its_top(tmp_path, monkeypatch):
-    for file in ("data/audio/a.wav", "work/audio/b.wav", "work/c.wav", "data/d.wav"):
+    for file in ("data/audio/a.wav", "cwd/audio/b.wav", "cwd/c.wav", "data/d.wav"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "cwd")
     path = write(tmp_path / "data", "a audio/a.wav\nb audio/b.wav\nc c.wav\nd d.wav\n", "wav.scp")
     folders = [r.source.removeprefix(f"{tmp_path}/")[:4] for r in read_wav_scp(path).values()]
-    assert folders == ["data", "work", "work", "data"]
+    assert folders == ["data", "cwd", "cwd", "data"]
 
 
 def test_a_name_too_long_for_a_file_is_just_a_missing_file(tmp_path):
@@ -192,14 +192,14 @@ def test_a_name_too_long_for_a_file_is_just_a_missing_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.wav", "audio/a.wav"])
 def test_a_path_with_two_meanings_is_an_error_unless_it_is_one_file(tmp_path, monkeypatch, name):
-    for folder in ("data", "work"):
+    for folder in ("data", "cwd"):
         (tmp_path / folder / name).parent.mkdir(parents=True)
         (tmp_path / folder / name).touch()
-    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "cwd")
     path = write(tmp_path / "data", f"a {name}\n", "wav.scp")
     assert f"{path}:1: {name} is in the data dir and in the working" in message(read_wav_scp, path)
-    (tmp_path / "work" / name).unlink()
-    (tmp_path / "work" / name).symlink_to(tmp_path / "data" / name)
+    (tmp_path / "cwd" / name).unlink()
+    (tmp_path / "cwd" / name).symlink_to(tmp_path / "data" / name)
     assert read_wav_scp(path)[RecId("a")].source == f"{tmp_path}/data/{name}"
 
 
