@@ -215,7 +215,8 @@ def test_embeddings_of_another_model_are_refused_until_overwritten(finished, toy
 
 def test_gpus_are_dealt_in_turn_and_logs_are_framed(tmp_path):
     job = "echo device=$CUDA_VISIBLE_DEVICES; [[ $2 != 3 ]] || exit 7"
-    script = f". steps/lib/strict.sh; . steps/lib/launch.sh; gpus='3 5' launch probe {tmp_path} 3 bash -c '{job}' x"
+    launch = f"gpus='3 5' launch probe {tmp_path} 3 bash -c '{job}' x"
+    script = f". steps/lib/strict.sh; . steps/lib/launch.sh; {launch}"
     done = bash("-c", script)
     assert done.returncode == 1
     assert "job 3 of 3 exited with status 7" in done.stderr

@@ -287,7 +287,7 @@ def contents_of_any_kind(draw) -> Contents:
     return Contents(data, tables, trials)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(contents_of_any_kind())
 def test_written_contents_read_back(contents):
     with tempfile.TemporaryDirectory() as folder:

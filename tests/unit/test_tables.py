@@ -31,7 +31,7 @@ RECORDINGS = {RecId("r"): Recording(RecId("r"), "/r.wav")}
 IDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl", "Zp")), min_size=1).filter(
     lambda text: not text.startswith("\ufeff")
 )
-FEW = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=20, deadline=None)
 
 
 def write(tmp_path: Path, content: str | bytes, name: str = "list") -> Path:
@@ -181,7 +181,7 @@ def test_a_path_is_looked_up_file_by_file_where_both_folders_have_its_top(tmp_pa
         (tmp_path / file).touch()
     monkeypatch.chdir(tmp_path / "cwd")
     path = write(tmp_path / "data", "a audio/a.wav\nb audio/b.wav\nc c.wav\nd d.wav\n", "wav.scp")
-    folders = [r.source.removeprefix(f"{tmp_path}/")[:4] for r in read_wav_scp(path).values()]
+    folders = [r.source.removeprefix(f"{tmp_path}/").split("/")[0] for r in read_wav_scp(path).values()]
     assert folders == ["data", "cwd", "cwd", "data"]
 
 
