@@ -83,7 +83,8 @@ fi
 if in_stage 2 "compute features"; then
   if [[ $feats_type == fbank ]]; then
     for name in train ${valid_data:+valid} backend "${sets[@]}"; do
-      steps/compute_fbank.sh "${parallel[@]}" --config "$config" "$exp/data/$name" "$exp/feats/$name"
+      steps/compute_fbank.sh "${parallel[@]}" --config "$config" --set "$set" \
+        "$exp/data/$name" "$exp/feats/$name"
     done
   else
     log "features are computed on the fly (--feats-type raw)"
@@ -93,7 +94,8 @@ fi
 if in_stage 3 "voice activity"; then
   if [[ $use_vad == true ]]; then
     for name in train ${valid_data:+valid} backend "${sets[@]}"; do
-      steps/compute_vad.sh "${parallel[@]}" --config "$config" "$exp/data/$name" "$exp/vad/$name"
+      steps/compute_vad.sh "${parallel[@]}" --config "$config" --set "$set" \
+        "$exp/data/$name" "$exp/vad/$name"
     done
   else
     log "every frame is used (--use-vad false)"

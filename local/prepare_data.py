@@ -33,6 +33,7 @@ from speakerlab.data.tables import write_table
 from speakerlab.errors import DataError, SpeakerLabError
 from speakerlab.io import atomic
 
+MINIMA = {"num_speakers": 2, "num_test_speakers": 4, "nj": 1, "seed": 0}  # 4: two of each gender
 MANIFEST = "corpus.json"  # its presence says that the corpus is complete
 TRAIN_SESSIONS, TEST_SESSIONS = (6, 8), (4, 6)
 UTTS_PER_SESSION = 2
@@ -52,13 +53,9 @@ class Recorded:
 
 def main(arguments: argparse.Namespace) -> None:
     """Make the corpus unless it is already there."""
-    if (
-        arguments.num_speakers < 2
-        or arguments.num_test_speakers < 4
-        or arguments.nj < 1
-        or arguments.seed < 0
-    ):
-        raise SpeakerLabError("at least 2 speakers, 4 test speakers, 1 job and a seed of 0 are needed")
+    for name, least in MINIMA.items():
+        if getattr(arguments, name) < least:
+            raise SpeakerLabError(f"--{name.replace('_', '-')} must be at least {least}")
     require_espeak()
     out_dir = Path(arguments.out_dir)
     settings = describe(arguments.seed, arguments.num_speakers, arguments.num_test_speakers)
@@ -68,6 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
     partial = out_dir.with_name(f".{out_dir.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         make_corpus(partial, arguments)
         atomic.write_text(partial / MANIFEST, json.dumps(settings, indent=2) + "\n")
         publish(partial, out_dir)
@@ -96,17 +94,16 @@ def is_complete(out_dir: Path, settings: dict[str, int | str], *, overwrite: boo
     if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
         return False
     try:
-        found = json.loads((out_dir / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise DataError(out_dir, "exists and was not made by this script", "name another folder") from None
+        found = dict(json.loads((out_dir / MANIFEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        found = {}
+    if found.keys() != settings.keys():
+        raise DataError(out_dir, "exists and was not made by this script", "name another folder")
     if overwrite or found == settings:
         return not overwrite
-    names = ", ".join(name for name in settings if found.get(name) != settings[name])
-    raise DataError(
-        out_dir,
-        f"holds a corpus that differs in: {names}",
-        f"replace it: python local/prepare_data.py --overwrite {out_dir}",
-    )
+    names = ", ".join(name for name in settings if found[name] != settings[name])
+    fix = f"replace it: python local/prepare_data.py --overwrite {out_dir}"
+    raise DataError(out_dir, f"holds a corpus that differs in: {names}", fix)
 
 
 def publish(partial: Path, out_dir: Path) -> None:
@@ -148,9 +145,8 @@ def record_all(tasks: Sequence[Task], num_jobs: int) -> Iterator[list[Utt]]:
             try:
                 return pool.submit(record_speaker, task).result()
             except BrokenProcessPool:
-                raise SpeakerLabError(
-                    f"{task.spk_id}: its process was killed; free memory, run again"
-                ) from None
+                why = f"{task.spk_id}: its process was killed"
+                raise SpeakerLabError(f"{why}; free memory and run again") from None
 
     with ThreadPoolExecutor(num_jobs) as threads:
         yield from threads.map(isolated, tasks)
@@ -164,10 +160,8 @@ def write_data_dir(data_dir: Path, recorded: Sequence[Recorded]) -> None:
     write_table(data_dir / "utt2spk", [(u.utt_id, s) for s, u in pairs])
     write_table(data_dir / "utt2dur", [(u.utt_id, f"{u.duration_s:.3f}") for _, u in pairs])
     write_table(data_dir / "spk2gender", [(one.spk_id, one.voice.gender) for one in recorded])
-    total_s = sum(utt.duration_s for _, utt in pairs)
-    logging.info(
-        "%s: %d speakers, %d utterances, %.0f min", data_dir.name, len(recorded), len(pairs), total_s / 60
-    )
+    minutes = sum(utt.duration_s for _, utt in pairs) / 60
+    logging.info("%s: %d speakers, %d utterances, %.0f min", data_dir, len(recorded), len(pairs), minutes)
 
 
 def write_trials(data_dir: Path, recorded: Sequence[Recorded], rng: np.random.Generator) -> None:

@@ -6,6 +6,7 @@
 nj=2  # number of jobs
 config=conf/config.yaml  # settings with the frontend section (frame length and shift)
 max_fail_rate=0  # share of utterances that may fail; they are listed in failures.tsv
+set=""  # settings to override, e.g. "frontend.num_mels=40"
 overwrite=false  # discard output of other data or settings
 . steps/lib/parse_options.sh
 parse_options "$@"
@@ -13,5 +14,7 @@ parse_options "$@"
 . path.sh
 . steps/lib/launch.sh
 . steps/lib/parallel_step.sh
-run_parallel_step compute_vad vad "${arguments[@]}" --config "$config"
+options=(--config "$config")
+for assignment in $set; do options+=(--set "$assignment"); done
+run_parallel_step compute_vad vad "${arguments[@]}" "${options[@]}"
 ln -sfn "$(realpath "${arguments[1]}/vad.scp")" "${arguments[0]}/vad.scp"

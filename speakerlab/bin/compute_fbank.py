@@ -9,7 +9,6 @@ Example: python -m speakerlab.bin.compute_fbank --config conf/config.yaml data/t
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from speakerlab import config, logs
 from speakerlab.bin import entry
 from speakerlab.data.datadir import DataDir
+from speakerlab.data.fingerprint import fingerprint
 from speakerlab.errors import AudioError
 from speakerlab.io import audio
 from speakerlab.io.parts import Part, PartStore
@@ -34,6 +34,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data_dir", type=Path, help="Kaldi data dir")
     parser.add_argument("out_dir", type=Path, help="where parts are written")
     parser.add_argument("--config", type=Path, default=Path("conf/config.yaml"), help="experiment settings")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     entry.add_job_options(parser)
 
 
@@ -71,26 +72,17 @@ def write_frames(
             else:
                 yield utt_id, compute(torch.from_numpy(samples)).numpy()
 
-    store = PartStore(arguments.out_dir, name, data.utt_ids, fingerprint(arguments.data_dir, settings))
+    made_from = {**fingerprint(arguments.data_dir), **{key: str(value) for key, value in settings.items()}}
+    store = PartStore(arguments.out_dir, name, data.utt_ids, made_from)
     store.check_or_claim()
     todo = store.pending(arguments.job, arguments.num_jobs)
     for part in logs.progress(todo, name, total=len(todo)):
         store.write(part, results(part))
 
 
-def fingerprint(data_dir: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Hashes of the files that say where the audio is, and each of ``settings``."""
-    hashes = {
-        name: hashlib.sha256((data_dir / name).read_bytes()).hexdigest()[:16]
-        for name in ("wav.scp", "segments")
-        if (data_dir / name).exists()
-    }
-    return {"segments": "none", **hashes, **{key: str(value) for key, value in settings.items()}}
-
-
 def main(arguments: argparse.Namespace) -> None:
     """Compute this job's share."""
-    section = config.load(ExperimentConfig, arguments.config).frontend
+    section = config.load(ExperimentConfig, arguments.config, arguments.set).frontend
     settings = {f"frontend.{key}": value for key, value in config.to_mapping(section).items()}
     frontend = section.build()
     write_frames(arguments, "feats", frontend, frontend, settings)

@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Compute this job's share."""
     rule_keys = config.to_mapping(VadConfig())
     rule = config.from_mapping(VadConfig, {key: getattr(arguments, key) for key in rule_keys}, "options")
-    section = config.load(ExperimentConfig, arguments.config).frontend
+    section = config.load(ExperimentConfig, arguments.config, arguments.set).frontend
     settings = {
         **{f"frontend.{key}": getattr(section.config, key) for key in FRAMING},
         **{f"vad.{key}": value for key, value in config.to_mapping(rule).items()},

@@ -89,7 +89,9 @@ class PartStore:
         has_parts = any(True for _ in self._folder.glob(f"{self._name}.??????.scp"))  # before the claim
         if not self._fingerprint_path.exists():
             if has_parts:
-                raise DataError(self._folder, "the parts have no fingerprint", "start anew with --overwrite")
+                raise DataError(
+                    self._folder, "the parts have no fingerprint", "start anew with --overwrite true"
+                )
             self._claim()
         self._check()
         self._remove_leftovers()
@@ -150,19 +152,6 @@ class PartStore:
         self._remove_leftovers()
         return MergeSummary(self._num_keys - len(failures), len(failures), self._scp)
 
-    def remove(self) -> None:
-        """Delete everything the store holds (``--overwrite``); once, before any worker starts.
-
-        The fingerprint goes last: a removal cut short leaves parts that a later run still refuses.
-        """
-        self._scp.unlink(missing_ok=True)
-        self._failures.unlink(missing_ok=True)
-        patterns = (f"{self._name}.??????.{suffix}" for suffix in ("scp", "ark", "failures"))
-        for pattern in (*patterns, f".{self._name}.*.tmp"):
-            for path in self._folder.glob(pattern):
-                path.unlink(missing_ok=True)
-        self._fingerprint_path.unlink(missing_ok=True)
-
     def _path(self, part: Part, suffix: str) -> Path:
         return self._folder / f"{self._name}.{part.index:06d}.{suffix}"
 
@@ -192,7 +181,9 @@ class PartStore:
         if changed:
             values = ", ".join(f"{name} (was {found.get(name)}, is {own.get(name)})" for name in changed)
             why = f"the parts there were made from other {values}"
-            raise DataError(self._fingerprint_path, why, "start anew with --overwrite, or use another folder")
+            raise DataError(
+                self._fingerprint_path, why, "start anew with --overwrite true, or use another folder"
+            )
 
     def _read(self, part: Part) -> tuple[dict[str, str], dict[str, str]]:
         """Archive entries and failures of ``part`` by key; none if it is not published."""

@@ -33,8 +33,10 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if not self.speeds or self.speeds[0] != 1.0 or len(set(self.speeds)) != len(self.speeds):
             raise ValueError("speeds: must start with 1.0 and hold no factor twice")
-        if not all(0.5 <= speed <= 2.0 for speed in self.speeds):
-            raise ValueError("speeds: factors lie in 0.5..2.0")
+        if not all(
+            0.5 <= speed <= 2.0 and abs(100 * speed - round(100 * speed)) < 1e-6 for speed in self.speeds
+        ):
+            raise ValueError("speeds: factors are multiples of 0.01 in 0.5..2.0")
         if self.crop_s <= 0 or self.views < 1:
             raise ValueError("crop_s, views: must be positive")
 

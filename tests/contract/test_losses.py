@@ -10,7 +10,7 @@ NAMES = registry.names("loss")
 WITH_MARGIN = [n for n in NAMES if hasattr(registry.get("loss", n).Config(), "margin")]
 WITH_SMOOTHING = [n for n in NAMES if hasattr(registry.get("loss", n).Config(), "label_smoothing")]
 # Parameters of the default configuration with 8 dimensions and 5 classes.
-NUM_PARAMETERS = {"aam_prototypical": 42, "aam_softmax": 40, "softmax": 45}
+NUM_PARAMETERS = {"aam_prototypical": 41, "aam_softmax": 40, "softmax": 45}
 # Settings that leave nothing but the classification; a loss without an entry is nothing else by default.
 CLASSIFICATION_ONLY = {"aam_prototypical": {"prototypical_weight": 0.0}}
 EMBED_DIM, NUM_CLASSES = 8, 5

@@ -32,10 +32,10 @@ class AamPrototypicalConfig(AamSoftmaxConfig):
 
 @register("loss")
 class AamPrototypical(AamSoftmax):
-    """``AamSoftmax`` plus cross-entropy of w * cos + b between the two halves of a batch, both ways.
+    """``AamSoftmax`` plus cross-entropy of w * cos between the two halves of a batch, both ways.
 
     Row i of one half must find row i of the other among all its rows; rows of the same class elsewhere
-    are no errors and left out. w and b are trained, from 10 and -5.
+    are no errors and left out. w is trained, from 10; the bias of the paper cancels in the softmax.
 
     Args:
         config: settings of both terms.
@@ -49,7 +49,6 @@ class AamPrototypical(AamSoftmax):
         super().__init__(config, embed_dim, num_classes)
         self._prototypical_weight = config.prototypical_weight
         self.pair_scale = nn.Parameter(torch.tensor(10.0))
-        self.pair_bias = nn.Parameter(torch.tensor(-5.0))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """As ``AamSoftmax.forward``; the batch is [crops of B/2 speakers ; other crops of the same].
@@ -63,7 +62,7 @@ class AamPrototypical(AamSoftmax):
         loss, logits = super().forward(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             unit = F.normalize(embeddings.to(self.pair_scale.dtype))
-            similarity = self.pair_scale.clamp(min=MIN_SCALE) * unit[:half] @ unit[half:].T + self.pair_bias
+            similarity = self.pair_scale.clamp(min=MIN_SCALE) * unit[:half] @ unit[half:].T
             twins = labels[:half, None] == labels[None, half:]
             twins.fill_diagonal_(fill_value=False)
             similarity = similarity.masked_fill(twins, float("-inf"))
