@@ -11,4 +11,4 @@ fi
 REQUIREMENTS="core plot demo test"
 . path.sh
 # one thread per process: the cores are shared out by processes
-OMP_NUM_THREADS=1 exec python -m pytest "$@"
+OMP_NUM_THREADS=1 exec python -m pytest --numprocesses "$(nproc)" --dist loadfile "$@"
