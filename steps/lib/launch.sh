@@ -48,6 +48,11 @@ describe_status() {
   fi
 }
 
+stop_jobs() {
+  local pid
+  for pid in "$@"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+}
+
 launch() {
   local name=$1 log_dir=$2 num_jobs=$3 job status failed=0 watcher
   shift 3
@@ -56,6 +61,7 @@ launch() {
   local -a pids=() gpu_list
   read -r -a gpu_list <<<"$(resolve_gpus "${gpus-auto}")"
   local threads=$(($(nproc) / num_jobs))
+  set -m # a process group for each job, so that an interrupted step can stop all of it
   for ((job = 1; job <= num_jobs; job++)); do
     (
       export OMP_NUM_THREADS=$((threads > 0 ? threads : 1)) CUDA_VISIBLE_DEVICES=
@@ -66,8 +72,8 @@ launch() {
   done
   show_progress "$log_dir/$name.1.log" &
   watcher=$!
-  # an interrupted step must not leave workers behind
-  trap 'pkill -TERM -P $(IFS=,; echo "${pids[*]}") 2>/dev/null; kill "${pids[@]}" $watcher 2>/dev/null; exit 130' INT TERM
+  set +m
+  trap 'stop_jobs "${pids[@]}" "$watcher"; die "interrupted; run the same command again to go on"' INT TERM
   for ((job = 1; job <= num_jobs; job++)); do
     status=0
     wait "${pids[job - 1]}" || status=$?
@@ -77,7 +83,7 @@ launch() {
       failed=1
     fi
   done
-  kill "$watcher" 2>/dev/null || true
+  stop_jobs "$watcher"
   wait "$watcher" 2>/dev/null || true
   trap - INT TERM
   return "$failed"

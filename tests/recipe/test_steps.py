@@ -228,6 +228,29 @@ def test_gpus_are_dealt_in_turn_and_logs_are_framed(tmp_path):
     assert "status: 0" in logs[0]
 
 
+def test_an_interrupted_step_leaves_no_worker_behind(tmp_path):
+    script = (
+        ". steps/lib/strict.sh; . steps/lib/launch.sh; gpus= launch probe {0} 2 bash -c 'sleep 12345.{1}' x"
+    )
+    tag = os.getpid()
+    step = subprocess.Popen(
+        ["bash", "-c", script.format(tmp_path, tag)], cwd=ROOT, env=ENV, stderr=subprocess.PIPE, text=True
+    )
+
+    def workers():
+        found = subprocess.run(
+            ["pgrep", "-cf", f"^sleep 12345.{tag}"], capture_output=True, text=True, check=False
+        )
+        return int(found.stdout)
+
+    wait_for(lambda: workers() == 2)
+    step.terminate()
+    _, stderr = step.communicate(timeout=30)
+    assert step.returncode == 1
+    assert "interrupted; run the same command again" in stderr
+    wait_for(lambda: workers() == 0)
+
+
 @pytest.mark.parametrize(
     ("setting", "visible", "expected"),
     [("auto", "2,7", "2 7"), ("auto", "", ""), ("0,1", "5", "0 1"), ("0 1", None, "0 1"), ("", "3", "")],
