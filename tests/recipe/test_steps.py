@@ -100,6 +100,27 @@ def test_wrong_use_is_one_line(arguments, status, said):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("nope=1", "unknown option 'nope'"), ("nj 4", "write name=value"), ("use_vad=1", "is true or false")],
+)
+def test_a_fault_in_recipe_conf_is_said_with_its_line(tmp_path, line, said):
+    (tmp_path / "recipe.conf").write_text(f"# a comment\n\n{line}\n")
+    done = bash("run.sh", "--recipe", tmp_path)
+    assert done.returncode in {1, 2}
+    assert f"{tmp_path}/recipe.conf:3: " in done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_command_line_overrides_the_recipe(tmp_path):
+    (tmp_path / "recipe.conf").write_text('exp="from the recipe"\nstage=4 # a comment\nstop_stage=4\n')
+    done = bash("run.sh", "--recipe", tmp_path)
+    assert "from the recipe/data/train: no such directory" in done.stderr
+    done = bash("run.sh", "--exp", "exp/from-the-command-line", "--recipe", tmp_path)
+    assert "exp/from-the-command-line/data/train: no such directory" in done.stderr
+
+
 def test_missing_training_data_is_said_with_the_path(tmp_path):
     done = bash("run.sh", "--train-data", tmp_path / "no", "--test-data", tmp_path, "--exp", tmp_path / "e")
     assert done.returncode == 1
