@@ -5,7 +5,7 @@ fbank, eager network, one ark. All read the same files and run the same network;
 per process. Prints seconds, real-time factor and ratios, the start-up of a worker, and its peak memory on
 the list and on a list repeated ten times.
 
-Example: python benchmarks/extract_embeddings.py --model exp/demo/model --data data/demo/test
+Example: python benchmarks/extract_embeddings.py --data data/demo/test
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from speakerlab.types import Utterance
 
 def options() -> argparse.ArgumentParser:
     parser = entry.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="model bundle")
+    parser.add_argument("--model", type=Path, help="model bundle; default: CAM++ with random weights")
     parser.add_argument("--data", type=Path, required=True, help="Kaldi data dir")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turn; the median counts")
     parser.add_argument("--plain-loop", type=Path, help=argparse.SUPPRESS)  # the child of this script
@@ -52,6 +52,19 @@ def plain_loop(model_dir: Path, data_dir: Path, ark: Path) -> None:
             waveform = audio.read(recording, utterance.segment, frontend.sample_rate)
             feats = apply_cmvn(frontend(torch.from_numpy(waveform.samples)), loaded.config.cmvn)
             writer(utterance.utt_id, loaded.model(feats[None]).numpy()[0])
+
+
+def random_campplus(path: Path) -> Path:
+    """A bundle of the full CAM++: speed does not depend on what the weights are."""
+    import torch
+
+    from speakerlab.hub import bundle
+
+    torch.manual_seed(0)
+    config = bundle.EmbedderConfig()
+    feat_dim = config.frontend.build().dim
+    bundle.save(path, config.model.build(feat_dim=feat_dim), config, feat_dim, {"weights": "random"})
+    return path
 
 
 def timed(command: list[str]) -> float:
@@ -114,7 +127,7 @@ def main(arguments: argparse.Namespace) -> None:
     audio_s = seconds_of(data.utterances, data)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        model, source = arguments.model, arguments.data
+        model, source = arguments.model or random_campplus(scratch / "campplus"), arguments.data
         loop = [sys.executable, __file__, "--model", str(model), "--data", str(source)]
         loop += ["--plain-loop", str(scratch / "plain.ark")]
         one_utt = repeated_first(source, scratch / "one")

@@ -3,7 +3,7 @@
 Writes Kaldi data dirs OUT_DIR/train and OUT_DIR/test (wav.scp utt2spk spk2gender utt2dur; in test also
 trials and trials_same_gender) over FLAC files in OUT_DIR/audio. One seed gives the same bytes, whatever --nj.
 
-Example: python local/prepare_data.py data/synthetic --nj 2
+Example: python local/prepare_data.py data/demo --nj 2
 """
 
 from __future__ import annotations
@@ -161,7 +161,9 @@ def write_data_dir(data_dir: Path, recorded: Sequence[Recorded]) -> None:
     write_table(data_dir / "utt2dur", [(u.utt_id, f"{u.duration_s:.3f}") for _, u in pairs])
     write_table(data_dir / "spk2gender", [(one.spk_id, one.voice.gender) for one in recorded])
     minutes = sum(utt.duration_s for _, utt in pairs) / 60
-    logging.info("%s: %d speakers, %d utterances, %.0f min", data_dir, len(recorded), len(pairs), minutes)
+    logging.info(
+        "%s: %d speakers, %d utterances, %.0f min", data_dir.name, len(recorded), len(pairs), minutes
+    )
 
 
 def write_trials(data_dir: Path, recorded: Sequence[Recorded], rng: np.random.Generator) -> None:
