@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ def save(
     from safetensors.torch import save_model
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    staged, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("new", "old"))
     for leftover in (staged, old):
         shutil.rmtree(leftover, ignore_errors=True)
     staged.mkdir()

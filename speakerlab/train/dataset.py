@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import torch
 from speakerlab.augment.pipeline import Augmenter
 from speakerlab.augment.spec_augment import spec_augment
 from speakerlab.augment.speed import change_speed
-from speakerlab.errors import AudioError, ConfigError, DataError
+from speakerlab.errors import AudioError, ConfigError, DataError, SpeakerLabError
 from speakerlab.frontend.cmvn import apply_cmvn
 from speakerlab.io import audio
 from speakerlab.train.experiment import ExperimentConfig, SamplingConfig
@@ -169,7 +169,7 @@ class FeatureSource:
 
 
 @dataclass(frozen=True)
-class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
+class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int] | SpeakerLabError]):
     """Normalised crops [T, F] and their class: speaker, or speaker at another speed.
 
     Attributes:
@@ -187,8 +187,18 @@ class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         """Speakers times speeds."""
         return self.num_speakers * len(self.source.speeds)
 
-    def __getitem__(self, key: CropKey) -> tuple[torch.Tensor, int]:
-        """The crop ``key`` names; the same at every call."""
+    def __getitem__(self, key: CropKey) -> tuple[torch.Tensor, int] | SpeakerLabError:
+        """The crop ``key`` names, the same at every call; or why there is none.
+
+        The error is returned: one raised in a loader process would arrive as a RuntimeError with its
+        traceback for a message.
+        """
+        try:
+            return self._crop(key)
+        except SpeakerLabError as error:
+            return error
+
+    def _crop(self, key: CropKey) -> tuple[torch.Tensor, int]:
         draw = (self.config.seed, key.epoch, key.draw)
         copy = int(np.random.default_rng(draw).integers(len(self.source.speeds)))  # for all views
         rng = np.random.default_rng((*draw, key.view + 1))
@@ -196,3 +206,9 @@ class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         feats = apply_cmvn(feats, self.config.cmvn)
         feats = spec_augment(feats, self.config.augment.spec_augment, rng)
         return feats, int(self.spk_classes[key.utt]) + copy * self.num_speakers
+
+
+def collate(crops: list[tuple[torch.Tensor, int] | SpeakerLabError]) -> Any:
+    """A batch [B, T, F] with labels [B], or the first error among ``crops``."""
+    errors = [crop for crop in crops if isinstance(crop, SpeakerLabError)]
+    return errors[0] if errors else torch.utils.data.default_collate(crops)

@@ -21,7 +21,7 @@ from speakerlab import logs
 from speakerlab.errors import SpeakerLabError
 from speakerlab.io import atomic
 from speakerlab.train import checkpoint, schedule
-from speakerlab.train.dataset import CropDataset, CropSampler
+from speakerlab.train.dataset import CropDataset, CropSampler, collate
 from speakerlab.train.experiment import ExperimentConfig, OptimizerConfig
 
 
@@ -103,6 +103,7 @@ class Trainer:
         self.loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
             dataset,
             batch_sampler=sampler,
+            collate_fn=collate,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=device.type == "cuda",
@@ -146,7 +147,10 @@ class Trainer:
         crops = 0
         steps = len(self.sampler)
         batches = logs.progress(self.loader, f"epoch {self.epoch + 1}/{self.config.train.epochs}", steps)
-        for step, (feats, labels) in enumerate(batches):
+        for step, batch in enumerate(batches):
+            if isinstance(batch, SpeakerLabError):
+                raise batch
+            feats, labels = batch
             lr, margin = self._schedule(self.epoch + step / steps)
             loss, hits = self._step(feats, labels, step)
             loss_sum += loss

@@ -1,12 +1,14 @@
 """Registry, shares, atomic files, tables of embeddings."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerlab import registry
-from speakerlab.errors import DataError, SpeakerLabError
+from speakerlab.errors import AudioError, ConfigError, DataError, SpeakerLabError
 from speakerlab.io import atomic
 from speakerlab.parallel import share
 from speakerlab.types import EmbeddingTable
@@ -43,6 +45,22 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["x.txt"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("p", "why", "fix", 3),
+        AudioError("u", "why"),
+        ConfigError("c", ["a", "b"]),
+        SpeakerLabError("x"),
+    ],
+)
+def test_errors_cross_processes_whole(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
 
 
 def test_embedding_table_refuses_what_scoring_could_not_use():

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,6 +205,18 @@ def test_command_killed_and_rerun_equals_one_run_and_refuses_other_settings(toy_
     record = json.loads((tmp_path / "a" / "train.jsonl").read_text().splitlines()[-1])
     assert 0 <= record["valid_eer"] <= 1
     assert (tmp_path / "a" / "untrained" / "model.safetensors").exists()
+
+
+def test_a_damaged_recording_stops_training_with_one_line(toy_data, tmp_path):
+    data = shutil.copytree(toy_data / "train", tmp_path / "data")
+    path = data / "audio" / "s03-u1.wav"
+    path.write_bytes(path.read_bytes()[:9000])
+    (tmp_path / "config.yaml").write_text(json.dumps(SETTINGS))
+    arguments = ["--config", str(tmp_path / "config.yaml"), str(data), str(tmp_path / "exp")]
+    done = run_python(["-m", "speakerlab.bin.train", *arguments])
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("train: s03-u1: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_two_processes_train_one_model(toy_data, tmp_path):
