@@ -267,6 +267,7 @@ def encoded(kind, codec):
         (encoded("OGG", "OPUS")[:20], "truncated: the last Ogg page"),
         (encoded("MP3", "MPEG_LAYER_III")[:8000], "truncated: [0-9]+ of 48000 frames are missing"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else None,
 )
 def test_damage_is_named(file, data, message):
     source = file(data, "bad.file")
