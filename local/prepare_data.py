@@ -102,7 +102,7 @@ def is_complete(out_dir: Path, settings: dict[str, int | str], *, overwrite: boo
     if overwrite or found == settings:
         return not overwrite
     names = ", ".join(name for name in settings if found[name] != settings[name])
-    fix = f"replace it: python local/prepare_data.py --overwrite {out_dir}"
+    fix = f"remove it (rm -r {out_dir}) or give --overwrite"
     raise DataError(out_dir, f"holds a corpus that differs in: {names}", fix)
 
 
