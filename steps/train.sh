@@ -34,9 +34,9 @@ launcher=(python -m)
 if ((${#gpu_list[@]} > 1)); then
   launcher=(python -m torch.distributed.run --standalone --nproc-per-node "${#gpu_list[@]}" -m)
 fi
-# threads of the network and crop workers share the cores: an OpenMP thread that waits for a core spins
-threads=$(($(nproc) - num_workers))
+# Threads of the network and crop workers share the cores: a thread that waits for the others must not spin,
+# or it keeps the crop workers off their core.
 mkdir -p "${arguments[1]}/log"
-CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${gpu_list[*]-}") OMP_NUM_THREADS=$((threads > 0 ? threads : 1)) \
+CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${gpu_list[*]-}") OMP_NUM_THREADS=$(nproc) OMP_WAIT_POLICY=PASSIVE \
   "${launcher[@]}" speakerlab.bin.train "${options[@]}" "${arguments[@]}" \
   2> >(tee -a "${arguments[1]}/log/train.log" >&2)
