@@ -165,8 +165,9 @@ def _sum_windows(x: Tensor) -> Tensor:
 
     Not average pooling: runtimes disagree on what to divide a partial window by.
     """
-    whole = F.pad(x, (0, -x.shape[-1] % WINDOW))
-    return whole.view(*x.shape[:2], -1, WINDOW).sum(-1, dtype=torch.float32)
+    count = (x.shape[-1] + WINDOW - 1) // WINDOW
+    whole = F.pad(x, (0, count * WINDOW - x.shape[-1]))
+    return whole.view(*x.shape[:2], count, WINDOW).sum(-1, dtype=torch.float32)
 
 
 class _DenseBlock(nn.Module):
