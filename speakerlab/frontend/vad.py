@@ -1,17 +1,16 @@
 """Voice activity by frame energy: the rule of Kaldi's ``compute-vad``.
 
-In: samples [S] in [-1, 1] and the framing of the front end; out: float32 [T], 1 voiced, 0 not.
-Example: ``compute_vad(samples, FbankConfig(), VadConfig())``; T agrees with the features.
+In: samples [S] in [-1, 1] and the frames of the front end; out: float32 [T], 1 voiced, 0 not.
+Example: ``compute_vad(samples, FbankConfig().grid, VadConfig())``; T agrees with the features.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
-from speakerlab.frontend.torchaudio_import import kaldi
+from speakerlab.frontend.framing import FrameGrid
 
 SCALE = 32768.0  # the thresholds are meant for 16-bit samples, whatever scale the features use
 
@@ -41,33 +40,14 @@ class VadConfig:
             raise ValueError("proportion_threshold: must lie between 0 and 1")
 
 
-class Framing(Protocol):
-    """What the voice decisions take from a front end's settings: where its frames lie."""
-
-    @property
-    def sample_rate(self) -> int: ...  # noqa: D102
-    @property
-    def frame_length_ms(self) -> float: ...  # noqa: D102
-    @property
-    def frame_shift_ms(self) -> float: ...  # noqa: D102
-    @property
-    def snip_edges(self) -> bool: ...  # noqa: D102
-
-
-def log_energy(samples: torch.Tensor, framing: Framing) -> torch.Tensor:
+def log_energy(samples: torch.Tensor, grid: FrameGrid) -> torch.Tensor:
     """Natural log of each frame's summed squares [T], mean removed, before pre-emphasis and window.
 
     ``samples`` [S] lie in [-1, 1]; energies are those of 16-bit samples, floored at float32 epsilon.
     """
-    spectrum: torch.Tensor = kaldi.spectrogram(  # its column 0 is this energy
-        (samples.float() * SCALE).unsqueeze(0),
-        sample_frequency=framing.sample_rate,
-        frame_length=framing.frame_length_ms,
-        frame_shift=framing.frame_shift_ms,
-        snip_edges=framing.snip_edges,
-        energy_floor=0.0,
-    )
-    return spectrum[:, 0]
+    frames, _ = grid.cut(samples.float()[None] * SCALE, torch.tensor([len(samples)]))
+    centred = frames[0] - frames[0].mean(dim=1, keepdim=True)
+    return centred.square().sum(dim=1).clamp(min=torch.finfo(torch.float32).eps).log()
 
 
 def voiced_frames(log_energies: torch.Tensor, config: VadConfig) -> torch.Tensor:
@@ -86,6 +66,6 @@ def voiced_frames(log_energies: torch.Tensor, config: VadConfig) -> torch.Tensor
     return voiced
 
 
-def compute_vad(samples: torch.Tensor, framing: Framing, config: VadConfig) -> torch.Tensor:
+def compute_vad(samples: torch.Tensor, grid: FrameGrid, config: VadConfig) -> torch.Tensor:
     """Voice decisions float32 [T], one for each feature frame of ``samples`` [S] in [-1, 1]."""
-    return voiced_frames(log_energy(samples, framing), config)
+    return voiced_frames(log_energy(samples, grid), config)

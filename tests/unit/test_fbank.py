@@ -13,7 +13,7 @@ import yaml
 from speakerlab import config
 from speakerlab.errors import ConfigError
 from speakerlab.frontend.fbank import Fbank, FbankConfig
-from speakerlab.frontend.torchaudio_import import kaldi
+from speakerlab.torchaudio_import import kaldi
 
 RATE = 16000
 DEFAULTS = {
@@ -129,6 +129,21 @@ def test_linear_energies_are_the_exponential() -> None:
 def test_equals_the_plain_torchaudio_call() -> None:
     samples = torch.from_numpy(signals()["speech"])
     assert torch.equal(Fbank(FbankConfig())(samples), kaldi.fbank(samples[None] * 32768, num_mel_bins=80))
+
+
+@pytest.mark.parametrize("snip_edges", [True, False])
+@pytest.mark.parametrize("shift_ms", [10.0, 12.5, 40.0])
+def test_batch_equals_a_torchaudio_call_for_each(snip_edges: bool, shift_ms: float) -> None:
+    fbank = Fbank(FbankConfig(snip_edges=snip_edges, frame_shift_ms=shift_ms))
+    lengths = [32000, 400, 16123, 640]
+    waves = [torch.from_numpy(signals()["noise"])[:n] for n in lengths]
+    padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True, padding_value=float("nan"))
+    feats, num_frames = fbank.batch(padded, torch.tensor(lengths))
+    for row, frames, wave in zip(feats, num_frames, waves, strict=True):
+        settings = {"num_mel_bins": 80, "snip_edges": snip_edges, "frame_shift": shift_ms}
+        theirs = kaldi.fbank(wave[None] * 32768, **settings)
+        assert frames == len(theirs)
+        torch.testing.assert_close(row[:frames], theirs, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)

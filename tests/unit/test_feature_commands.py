@@ -17,6 +17,7 @@ from kaldiio import load_scp_sequential
 from speakerlab.bin import compute_fbank, compute_vad, merge_parts
 from speakerlab.errors import ConfigError, DataError
 from speakerlab.frontend.fbank import Fbank, FbankConfig
+from speakerlab.frontend.mel_spectrogram import MelSpectrogram, MelSpectrogramConfig
 from speakerlab.frontend.vad import VadConfig
 from speakerlab.frontend.vad import compute_vad as vad_of
 
@@ -84,7 +85,7 @@ def test_decisions_agree_with_the_features_in_length(data_dir: Path) -> None:
     for index, (_, stored) in enumerate(voiced.items()):
         samples = samples_of(index)
         assert stored.shape == (front.num_frames(len(samples)),)
-        expected = vad_of(torch.from_numpy(samples), FbankConfig(), VadConfig()).numpy()
+        expected = vad_of(torch.from_numpy(samples), FbankConfig().grid, VadConfig()).numpy()
         np.testing.assert_array_equal(stored, expected)
         assert not stored[:40].any()
         assert stored[55:].all()
@@ -94,6 +95,26 @@ def test_vad_options_reach_the_rule(data_dir: Path) -> None:
     options = ["--energy-threshold", "100", "--energy-mean-scale", "0"]
     work(compute_vad, data_dir, options)
     assert not any(decisions.any() for decisions in merge("vad", data_dir).values())
+
+
+def test_silero_marks_the_frames_of_the_front_end(data_dir: Path) -> None:
+    changed = SETTINGS.replace("name: fbank, num_mels: 20", "name: mel_spectrogram, num_mels: 20")
+    (data_dir.parent / "config.yaml").write_text(changed)
+    work(compute_vad, data_dir, ["--vad", "silero"])
+    front = MelSpectrogram(MelSpectrogramConfig(num_mels=20))
+    for index, (_, stored) in enumerate(merge("vad", data_dir).items()):
+        assert stored.shape == (front.num_frames(len(samples_of(index))),)
+        assert not stored.any()  # noise is no speech to it, as loud as it may be
+
+
+def test_silero_options_reach_the_rule(data_dir: Path) -> None:
+    options = ["--vad", "silero", "--threshold", "0", "--neg-threshold", "0"]
+    work(compute_vad, data_dir, options)
+    assert all(decisions.all() for decisions in merge("vad", data_dir).values())
+    with pytest.raises(ConfigError, match="options: threshold, neg_threshold: must lie in 0..1"):
+        work(compute_vad, data_dir, ["--vad", "silero", "--threshold", "2"])
+    with pytest.raises(DataError, match=r"vad \(was silero, is energy\)"):
+        work(compute_vad, data_dir)
 
 
 @pytest.mark.parametrize(("command", "name"), [(compute_fbank, "feats"), (compute_vad, "vad")])

@@ -7,7 +7,7 @@ import kaldi_native_fbank
 import numpy as np
 import torch
 
-from speakerlab.frontend.torchaudio_import import functional, kaldi
+from speakerlab.torchaudio_import import functional, kaldi
 
 # Stands where the real extension would be found and fails as the CUDA wheel does beside a CPU-only torch.
 BROKEN_EXTENSION = """
@@ -17,7 +17,7 @@ class Broken(importlib.abc.MetaPathFinder):
         if name == "torchaudio._extension":
             raise OSError("libc10_cuda.so: cannot open shared object file")
 sys.meta_path.insert(0, Broken())
-from speakerlab.frontend.torchaudio_import import functional, kaldi
+from speakerlab.torchaudio_import import functional, kaldi
 import torch
 print(tuple(kaldi.fbank(torch.ones(1, 16000), num_mel_bins=80).shape))
 print(tuple(functional.resample(torch.ones(1, 16000), 16000, 8000).shape))
@@ -45,7 +45,7 @@ def test_a_working_extension_is_left_in_place(tmp_path) -> None:
         path.write_text(text)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "import speakerlab.frontend.torchaudio_import\n"
+        "import speakerlab.torchaudio_import\n"
         "print(sys.modules['torchaudio._extension'].loaded)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

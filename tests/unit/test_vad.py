@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speakerlab.frontend.fbank import Fbank, FbankConfig
+from speakerlab.frontend.spectrogram import Spectrogram, SpectrogramConfig
 from speakerlab.frontend.vad import VadConfig, compute_vad, log_energy, voiced_frames
 
 
@@ -76,17 +77,27 @@ def test_energy_agrees_with_kaldi_native_fbank(level: float, snip_edges: bool) -
     rng = np.random.default_rng(0)
     samples = (level * rng.standard_normal(16000) + 0.2).astype(np.float32)
     framing = FbankConfig(snip_edges=snip_edges, window="hamming", scale=1.0, preemphasis=0.5)
-    ours = log_energy(torch.from_numpy(samples), framing).numpy()
+    ours = log_energy(torch.from_numpy(samples), framing.grid).numpy()
     theirs = native_log_energy(samples, snip_edges)
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() < 2e-3
 
 
+def test_frames_of_a_centred_transform_have_energies_too() -> None:
+    grid = Spectrogram(SpectrogramConfig(edges="zeros")).grid
+    samples = torch.zeros(1600)
+    samples[::2], samples[1::2] = 0.5, -0.5
+    # Frame t reaches from t * 160 - 256 on over 512 samples; 256 of the first lie in the signal.
+    expected = [256, 416, 512, 512, 512, 512, 512, 512, 512, 416, 256]
+    energies = log_energy(samples, grid)
+    np.testing.assert_allclose(energies.exp() / 16384.0**2, expected, rtol=1e-4)
+
+
 def test_energy_of_a_known_frame() -> None:
     samples = torch.zeros(400)
     samples[::2], samples[1::2] = 0.5, -0.5  # mean 0: 400 samples of 16384 squared
-    assert log_energy(samples, FbankConfig()).item() == pytest.approx(np.log(400 * 16384.0**2), abs=1e-4)
-    assert log_energy(torch.full((400,), 0.5), FbankConfig()).item() == pytest.approx(np.log(2.0**-23))
+    assert log_energy(samples, FbankConfig().grid).item() == pytest.approx(np.log(400 * 16384.0**2), abs=1e-4)
+    assert log_energy(torch.full((400,), 0.5), FbankConfig().grid).item() == pytest.approx(np.log(2.0**-23))
 
 
 def test_speech_between_pauses_is_found() -> None:
@@ -94,7 +105,7 @@ def test_speech_between_pauses_is_found() -> None:
     samples = 1e-4 * rng.standard_normal(48000)
     samples[16000:32000] = 0.1 * rng.standard_normal(16000)
     framing = FbankConfig()
-    voiced = compute_vad(torch.from_numpy(samples.astype(np.float32)), framing, VadConfig())
+    voiced = compute_vad(torch.from_numpy(samples.astype(np.float32)), framing.grid, VadConfig())
     assert voiced.dtype == torch.float32
     assert len(voiced) == Fbank(framing).num_frames(48000)
     # A frame sees speech from sample 16000 - 399 on: frame 98; two frames of context on both sides.
@@ -105,7 +116,7 @@ def test_speech_between_pauses_is_found() -> None:
 @pytest.mark.parametrize("snip_edges", [True, False])
 def test_one_decision_per_feature_frame(num_samples: int, snip_edges: bool) -> None:
     framing = FbankConfig(snip_edges=snip_edges)
-    decisions = compute_vad(torch.ones(num_samples), framing, VadConfig())
+    decisions = compute_vad(torch.ones(num_samples), framing.grid, VadConfig())
     assert len(decisions) == Fbank(framing).num_frames(num_samples)
 
 
