@@ -75,6 +75,18 @@ def mean_and_variance(x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor
     return mean, centred.square().sum(-1) / (count - 1).clamp(min=1)
 
 
+def spatial_mean(x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean over the rows and valid frames of ``x`` [B, C, F, T], and how many values it is of.
+
+    Returns:
+        [B, C, 1, 1] in float32 or better, and [B or 1, 1, 1, 1].
+    """
+    x = zero(x.to(torch.promote_types(x.dtype, torch.float32)), padding)
+    frames = valid_frames(x[:, :, 0], padding).sum(-1)[..., None, None]  # [B or 1, 1, 1, 1]
+    count = frames * x.shape[2]
+    return x.sum((2, 3), keepdim=True) / count, count
+
+
 def deviation(variance: Tensor) -> Tensor:
     """The square root of a variance, with a finite gradient at 0 (where the root is 1e-6)."""
     return variance.clamp(min=1e-12).sqrt()
@@ -98,6 +110,31 @@ def pool(pooling: nn.Module, x: Tensor, padding: Tensor | None) -> Tensor:
     return pooled
 
 
+class Shortcut2d(nn.Sequential):
+    """The input of a residual block in the shape of its output: a 1x1 convolution, or nothing to do.
+
+    Args:
+        in_channels: C of the input.
+        out_channels: C of the output.
+        stride: (frequency, time) stride of the block.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.stride = stride
+        if stride != (1, 1) or in_channels != out_channels:
+            self.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+            self.append(nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, F, T] to [B, C', F', T']."""
+        # Sliced, not strided: torch 2.13 crashes in the gradient of a strided 1x1 with channels last.
+        x = x[:, :, :: self.stride[0], :: self.stride[1]]
+        for layer in self:
+            x = layer(x)
+        return x
+
+
 class ResidualBlock2d(nn.Module):
     """Two 3x3 convolutions and a shortcut over [B, C, F, T] (He et al. 2015, the basic block).
 
@@ -114,10 +151,7 @@ class ResidualBlock2d(nn.Module):
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        self.shortcut = nn.Sequential()
-        if stride != (1, 1) or in_channels != out_channels:
-            self.shortcut.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
-            self.shortcut.append(nn.BatchNorm2d(out_channels))
+        self.shortcut = Shortcut2d(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """[B, C, F, T] and its padding to [B, C', F', T'] and its padding; padded frames are not zero."""
@@ -125,6 +159,4 @@ class ResidualBlock2d(nn.Module):
         padding = stride_padding(padding, self.stride[1])
         y = torch.relu_(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(zero(y, padding)))
-        # Sliced, not strided: torch 2.13 crashes in the gradient of a strided 1x1 with channels last.
-        sliced = x[:, :, :: self.stride[0], :: self.stride[1]]
-        return torch.relu_(y.add_(self.shortcut(sliced))), padding
+        return torch.relu_(y.add_(self.shortcut(x))), padding

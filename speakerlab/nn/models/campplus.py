@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,11 @@ class CAMPPlus(nn.Module):
     """
 
     Config = CAMPPlusConfig
+    PAPER: ClassVar[str] = "arXiv 2303.00332"
+    VARIANTS: ClassVar[dict[str, CAMPPlusConfig]] = {
+        "e192": CAMPPlusConfig(),
+        "e512": CAMPPlusConfig(embed_dim=512),
+    }
     min_frames = 3  # two after the stride, for a standard deviation
 
     def __init__(self, config: CAMPPlusConfig, feat_dim: int) -> None:

@@ -2,20 +2,21 @@
 
 ``ResNet(ResNetConfig(), feat_dim=80)(feats, lengths)``: [B, T, 80] to [B, 192]. He et al., "Deep residual
 learning", 2015; narrow, as in Zeinali et al., "BUT system description to VoxSRC 2019". Parameters have the
-names and shapes of the ResNet34 checkpoints of the field.
+names and shapes of the checkpoints of 3D-Speaker and WeSpeaker.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from speakerlab.nn import layers
+from speakerlab.nn import layers, resnet_blocks
 from speakerlab.registry import register
 
-STRIDES = (1, 2, 2, 2)  # of the four stages, in frequency and time
+EXPANSION = {"basic": 1, "bottleneck": 4}  # output channels of a block, in channels of its 3x3 convolution
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class ResNetConfig:
     Attributes:
         embed_dim: size of the embedding.
         num_blocks: residual blocks in each of the four stages; (2, 2, 2, 2) is ResNet18.
-        m_channels: channels of the first stage; each later stage has twice as many.
+        block: two 3x3 convolutions, or a 3x3 between two 1x1 with four times as many channels outside.
+        m_channels: channels of the 3x3 convolutions of the first stage; each later stage has twice as many.
         stem_time_stride: time stride of the first convolution; 2 halves the cost of all that follows.
         pooling: name of the pooling.
         two_emb_layer: whether ReLU, batch normalisation and a second linear layer follow the first.
@@ -35,6 +37,7 @@ class ResNetConfig:
 
     embed_dim: int = 192
     num_blocks: tuple[int, ...] = (3, 4, 6, 3)
+    block: Literal["basic", "bottleneck"] = "basic"
     m_channels: int = 32
     stem_time_stride: int = 1
     pooling: str = "tstp"
@@ -42,15 +45,16 @@ class ResNetConfig:
     norm_head: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.num_blocks) != len(STRIDES) or min(self.num_blocks) < 1:
-            raise ValueError("num_blocks: must be four positive numbers")
+        resnet_blocks.check_num_blocks(self.num_blocks)
+        if self.block not in EXPANSION:
+            raise ValueError("block: must be basic or bottleneck")
         for name in ("m_channels", "embed_dim", "stem_time_stride"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1")
 
 
 @register("model")
-class ResNet(nn.Module):
+class ResNet(resnet_blocks.ResidualStages):
     """Speaker embeddings from the features seen as an image of F rows and T columns.
 
     Args:
@@ -59,21 +63,24 @@ class ResNet(nn.Module):
     """
 
     Config = ResNetConfig
+    PAPER: ClassVar[str] = "arXiv 1512.03385"
+    # WeSpeaker publishes them with 256 dimensions, ResNet34 too: ResNetConfig(embed_dim=256).
+    VARIANTS: ClassVar[dict[str, ResNetConfig]] = {
+        "resnet34": ResNetConfig(),
+        "resnet18": ResNetConfig(256, (2, 2, 2, 2)),
+        "resnet50": ResNetConfig(256, (3, 4, 6, 3), "bottleneck"),
+        "resnet101": ResNetConfig(256, (3, 4, 23, 3), "bottleneck"),
+        "resnet152": ResNetConfig(256, (3, 8, 36, 3), "bottleneck"),
+        "resnet221": ResNetConfig(256, (6, 16, 48, 3), "bottleneck"),
+        "resnet293": ResNetConfig(256, (10, 20, 64, 3), "bottleneck"),
+    }
 
     def __init__(self, config: ResNetConfig, feat_dim: int) -> None:
-        super().__init__()
+        block = _Bottleneck if config.block == "bottleneck" else layers.ResidualBlock2d
+        expansion = EXPANSION[config.block]
+        super().__init__(block, config.m_channels, expansion, config.num_blocks, config.stem_time_stride)
         self.embed_dim = config.embed_dim
-        self.min_frames = 8 * config.stem_time_stride + 1  # two after the strides, for a deviation
-        channels = config.m_channels
-        self.conv1 = nn.Conv2d(1, channels, 3, (1, config.stem_time_stride), padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        widths = [channels * 2**stage for stage in range(4)]
-        self.layer1 = _stage(channels, widths[0], config.num_blocks[0], STRIDES[0])
-        self.layer2 = _stage(widths[0], widths[1], config.num_blocks[1], STRIDES[1])
-        self.layer3 = _stage(widths[1], widths[2], config.num_blocks[2], STRIDES[2])
-        self.layer4 = _stage(widths[2], widths[3], config.num_blocks[3], STRIDES[3])
-        rows = -(-feat_dim // 8)  # three strides of 2, each rounding up
-        self.pool, pooled_dim = layers.build_pooling(config.pooling, widths[3] * rows)
+        self.pool, pooled_dim = layers.build_pooling(config.pooling, self.top_dim(feat_dim))
         self.pool_bn = nn.BatchNorm1d(pooled_dim) if config.norm_head else nn.Identity()
         self.seg_1 = nn.Linear(pooled_dim, config.embed_dim)
         self.two_emb_layer = config.two_emb_layer
@@ -88,21 +95,23 @@ class ResNet(nn.Module):
         Raises:
             ValueError: an utterance is shorter than ``min_frames``.
         """
-        padding = layers.find_padding(feats, lengths, self.min_frames)
-        x = layers.zero(feats.transpose(1, 2).unsqueeze(1), padding)  # [B, 1, F, T]
-        x = torch.relu_(self.bn1(self.conv1(x)))
-        padding = layers.stride_padding(padding, self.conv1.stride[1])
-        x = x.contiguous(memory_format=torch.channels_last)  # up to a third faster on the CPU
-        for block in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
-            x, padding = block(x, padding)
-        embedding: Tensor = self.seg_1(self.pool_bn(layers.pool(self.pool, x.flatten(1, 2), padding)))
+        x, padding = self.encode(feats, layers.find_padding(feats, lengths, self.min_frames))
+        embedding: Tensor = self.seg_1(self.pool_bn(layers.pool(self.pool, x, padding)))
         if self.two_emb_layer:
             embedding = self.seg_2(self.seg_bn_1(torch.relu(embedding)))
         result: Tensor = self.embed_bn(embedding)
         return result
 
 
-def _stage(in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.ModuleList:
-    first = layers.ResidualBlock2d(in_channels, channels, (stride, stride))
-    rest = (layers.ResidualBlock2d(channels, channels, (1, 1)) for _ in range(num_blocks - 1))
-    return nn.ModuleList([first, *rest])
+class _Bottleneck(resnet_blocks.BottleneckBranch):
+    """A bottleneck and its shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int]) -> None:
+        width = out_channels // EXPANSION["bottleneck"]
+        super().__init__(in_channels, width, out_channels, stride)
+        self.shortcut = layers.Shortcut2d(in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """[B, C, F, T] and its padding to [B, C', F', T'] and its padding."""
+        y, padding = self.convolve(x, padding)
+        return torch.relu_(y.add_(self.shortcut(x))), padding

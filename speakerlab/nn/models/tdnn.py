@@ -7,6 +7,7 @@ Snyder et al., "X-vectors: robust DNN embeddings for speaker recognition", ICASS
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -56,6 +57,8 @@ class Tdnn(nn.Module):
     """
 
     Config = TdnnConfig
+    PAPER: ClassVar[str] = "ICASSP 2018, Snyder et al."
+    VARIANTS: ClassVar[dict[str, TdnnConfig]] = {"base": TdnnConfig()}
     min_frames = 2  # for a standard deviation
 
     def __init__(self, config: TdnnConfig, feat_dim: int) -> None:

@@ -1,18 +1,22 @@
-"""Attentive statistics pooling with global context: [B, C, T] to [B, 2C].
+"""Attentive statistics pooling as in ECAPA-TDNN: [B, C, T] to [B, 2C].
 
-``AttentiveStatistics(AspConfig(), in_dim=1536)(x, lengths)``. Each channel attends to frames by itself.
-Okabe et al., "Attentive statistics pooling", 2018; context as in Desplanques et al., "ECAPA-TDNN", 2020, 2.2.
+``ChannelAttentiveStatistics(AspConfig(), in_dim=1536)(x, lengths)``. Desplanques et al., "ECAPA-TDNN", 2020,
+2.2. Parameters have the names and shapes of the published checkpoints.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from speakerlab.nn import layers
+from speakerlab.nn.attentive_statistics import ContextConv1d, softmax_over_frames, statistics
 from speakerlab.registry import register
+
+FLOOR = 1e-12  # of a variance, as in the published models
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,11 @@ class AspConfig:
 
     Attributes:
         bottleneck: width of the attention network.
+        global_context: whether attention sees the mean and deviation of the utterance beside each frame.
     """
 
     bottleneck: int = 128
+    global_context: bool = True
 
     def __post_init__(self) -> None:
         if self.bottleneck < 1:
@@ -31,15 +37,13 @@ class AspConfig:
 
 
 @register("pooling")
-class AttentiveStatistics(nn.Module):
-    """Mean and standard deviation under a = softmax over time of V tanh(W [x; mean; std] + b).
+class ChannelAttentiveStatistics(nn.Module):
+    """Mean and deviation of each channel under its own weights, a softmax over time.
 
-    No batch normalisation: the attention is a bounded function of one utterance. W is kept in two
-    parts because that of the mean and deviation is the same for all frames. V has no bias, which the
-    softmax would cancel.
+    The scores are V tanh(BN(ReLU(W [x; mean; deviation] + b))) + k; deviations are biased.
 
     Args:
-        config: width of the bottleneck.
+        config: the attention network.
         in_dim: channels C of the input.
     """
 
@@ -48,21 +52,25 @@ class AttentiveStatistics(nn.Module):
     def __init__(self, config: AspConfig, in_dim: int) -> None:
         super().__init__()
         self.out_dim = 2 * in_dim
-        self.frame = nn.Conv1d(in_dim, config.bottleneck, 1)
-        self.context = nn.Linear(2 * in_dim, config.bottleneck, bias=False)
-        self.score = nn.Conv1d(config.bottleneck, in_dim, 1, bias=False)
+        self.global_context = config.global_context
+        hidden = ContextConv1d(in_dim * (3 if config.global_context else 1), config.bottleneck, 1)
+        norm = nn.BatchNorm1d(config.bottleneck)
+        self.tdnn = nn.Sequential(OrderedDict(conv=_named(conv=hidden), norm=_named(norm=norm)))
+        self.conv = _named(conv=nn.Conv1d(config.bottleneck, in_dim, 1))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """[B, C, T], ``lengths`` [B] of at least one frame, to [B, 2C]."""
         padding = None if lengths is None else layers.frames_beyond(lengths, x.shape[-1])
         x = layers.zero(x, padding)
-        mean, variance = layers.mean_and_variance(x, padding)
-        context = torch.cat([mean, layers.deviation(variance)], dim=1).to(x.dtype)
-        hidden = torch.tanh(self.frame(x) + self.context(context).unsqueeze(-1))
-        scores = self.score(hidden).to(mean.dtype)
-        if padding is not None:
-            scores = scores.masked_fill(padding, -torch.inf)
-        weights = scores.softmax(dim=-1)
-        mean = (weights * x).sum(-1)
-        variance = (weights * (x - mean.unsqueeze(-1)).square()).sum(-1)
-        return torch.cat([mean, layers.deviation(variance)], dim=1).to(x.dtype)
+        context = None
+        if self.global_context:
+            frames = layers.valid_frames(x, padding).to(torch.promote_types(x.dtype, torch.float32))
+            context = statistics(x, frames / frames.sum(-1, keepdim=True), FLOOR)
+        hidden = torch.relu(self.tdnn.get_submodule("conv.conv")(x, context))
+        scores = self.conv(torch.tanh(self.tdnn.get_submodule("norm")(hidden)))
+        return statistics(x, softmax_over_frames(scores, padding), FLOOR)
+
+
+def _named(**modules: nn.Module) -> nn.Sequential:
+    """``modules`` one after the other, under their names."""
+    return nn.Sequential(OrderedDict(modules))
