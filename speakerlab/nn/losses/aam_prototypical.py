@@ -1,7 +1,7 @@
-"""Additive angular margin softmax plus the angular prototypical loss between two crops of each speaker.
+"""Additive angular margin softmax plus the angular prototypical loss between the crops of each speaker.
 
 ``loss, logits = AamPrototypical(config, embed_dim=192, num_classes=5994)(embeddings, labels)`` for a batch
-of two halves that hold the same speakers in the same order (``sampling.views: 2``).
+of two or more crops of each speaker (``sampling.views: 2``). See ``aam_softmax`` and ``prototypical``.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from speakerlab.nn.losses.aam_softmax import AamSoftmax, AamSoftmaxConfig
+from speakerlab.nn.losses.prototypical import compare_views
 from speakerlab.registry import register
-
-MIN_SCALE = 1e-3  # w of the paper must stay positive
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,7 @@ class AamPrototypicalConfig(AamSoftmaxConfig):
 
 @register("loss")
 class AamPrototypical(AamSoftmax):
-    """``AamSoftmax`` plus cross-entropy of w * cos between the two halves of a batch, both ways.
-
-    Row i of one half must find row i of the other among all its rows; rows of the same class elsewhere
-    are no errors and left out. w is trained, from 10; the bias of the paper cancels in the softmax.
+    """``AamSoftmax`` plus ``prototypical_weight`` times the loss of ``Prototypical``.
 
     Args:
         config: settings of both terms.
@@ -44,28 +39,19 @@ class AamPrototypical(AamSoftmax):
     """
 
     Config = AamPrototypicalConfig
+    config: AamPrototypicalConfig
 
     def __init__(self, config: AamPrototypicalConfig, embed_dim: int, num_classes: int) -> None:
         super().__init__(config, embed_dim, num_classes)
-        self._prototypical_weight = config.prototypical_weight
         self.pair_scale = nn.Parameter(torch.tensor(10.0))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``AamSoftmax.forward``; the batch is [crops of B/2 speakers ; other crops of the same].
+        """As ``AamSoftmax.forward``.
 
         Raises:
-            ValueError: the two halves are not of the same speakers.
+            ValueError: the batch is not blocks of the same speakers.
         """
-        half = len(labels) // 2
-        if not torch.equal(labels[:half], labels[half:]):
-            raise ValueError("the batch has no pairs of crops; set sampling.views: 2")
         loss, logits = super().forward(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
-            unit = F.normalize(embeddings.to(self.pair_scale.dtype))
-            similarity = self.pair_scale.clamp(min=MIN_SCALE) * unit[:half] @ unit[half:].T
-            twins = labels[:half, None] == labels[None, half:]
-            twins.fill_diagonal_(fill_value=False)
-            similarity = similarity.masked_fill(twins, float("-inf"))
-            own = torch.arange(half, device=labels.device)
-            pairs = (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
-        return loss + self._prototypical_weight * pairs, logits
+            pairs, _, _ = compare_views(embeddings, labels, self.pair_scale)
+        return loss + self.config.prototypical_weight * pairs, logits

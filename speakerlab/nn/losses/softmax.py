@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speakerlab.nn.losses.margin import WithoutMargin
 from speakerlab.registry import register
 
 
@@ -29,7 +31,7 @@ class SoftmaxConfig:
 
 
 @register("loss")
-class Softmax(nn.Module):
+class Softmax(WithoutMargin):
     """Cross-entropy of W x + b.
 
     Args:
@@ -45,16 +47,8 @@ class Softmax(nn.Module):
         self.label_smoothing = config.label_smoothing
         self.linear = nn.Linear(embed_dim, num_classes)
 
-    def set_margin(self, margin: float) -> None:
-        """Accept 0, the margin of a loss that has none.
-
-        Raises:
-            ValueError: any other margin.
-        """
-        if margin != 0:
-            raise ValueError(f"margin {margin}: the softmax loss has none; use aam_softmax")
-
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings [B, E] and int64 labels [B] to the mean loss (scalar) and logits [B, N]."""
-        logits = self.linear(embeddings.to(self.linear.weight.dtype))
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits
+        with torch.autocast(embeddings.device.type, enabled=False):
+            logits = self.linear(embeddings.to(self.linear.weight.dtype))
+            return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits

@@ -1,0 +1,146 @@
+"""Self-supervised encoders: the real classes of transformers, tiny and random, saved as their authors save them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import speakerlab.torchaudio_import  # noqa: F401  (transformers imports torchaudio)
+from speakerlab import registry
+from speakerlab.config import Component
+from speakerlab.errors import DataError
+from speakerlab.frontend.cmvn import CmvnConfig
+from speakerlab.hub import bundle
+from speakerlab.hub.bundle import EmbedderConfig
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
+CONVOLUTIONS = {
+    "conv_dim": [8, 8],
+    "conv_kernel": [10, 3],
+    "conv_stride": [5, 2],
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+ENCODERS = {
+    "wavlm": {**SIZES, **CONVOLUTIONS},
+    "wav2vec2": {**SIZES, **CONVOLUTIONS},
+    "hubert": {**SIZES, **CONVOLUTIONS},
+    "wav2vec2-bert": {**SIZES, "feature_projection_input_dim": 12},
+}
+NAMES = sorted(ENCODERS)
+
+
+def feat_dim(name):
+    return 6 if name == "wav2vec2-bert" else 1
+
+
+def network(name, **settings):
+    torch.manual_seed(0)
+    cls = registry.get("model", "ssl")
+    config = {"embed_dim": 8, "head": "tdnn", **settings}
+    if "encoder" not in config:
+        config["architecture"] = json.dumps({"model_type": name, **ENCODERS[name]})
+    return cls(cls.Config(**config), feat_dim=feat_dim(name)).eval()
+
+
+def inputs(name, num_frames=400, batch=2):
+    return torch.randn(batch, num_frames, feat_dim(name), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Makes the folder of a pretrained encoder, as ``save_pretrained`` does."""
+    import transformers
+
+    def save(name):
+        torch.manual_seed(5)
+        settings = transformers.AutoConfig.for_model(name, **ENCODERS[name])
+        encoder = transformers.AutoModel.from_config(settings).eval()
+        encoder.save_pretrained(tmp_path / name)
+        return tmp_path / name, encoder
+
+    return save
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sees_the_hidden_layers_of_the_pretrained_encoder(name, folder):
+    path, encoder = folder(name)
+    model = network(name, encoder=str(path))
+    feats = inputs(name)
+    theirs = feats.squeeze(-1) if feat_dim(name) == 1 else feats.reshape(2, 200, 12)
+    with torch.no_grad():
+        hidden = encoder(theirs, output_hidden_states=True).hidden_states
+        seen = []
+        model.head.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+        for chosen in range(len(hidden)):
+            model.layer_scores.copy_(torch.where(torch.arange(len(hidden)) == chosen, 0.0, -1e4))
+            model(feats)
+            torch.testing.assert_close(seen[-1], hidden[chosen])
+        model.layer_scores.zero_()
+        model(feats)
+    torch.testing.assert_close(seen[-1], torch.stack(hidden).mean(0))
+
+
+@pytest.mark.parametrize("tuning", ["frozen", "lora", "full"])
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_what_it_says(name, tuning):
+    model = network(name, tuning=tuning).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):  # the second half of an adapter begins at zero, and holds the first one back once
+        optimizer.zero_grad()
+        model(inputs(name)).square().mean().backward()
+        optimizer.step()
+    moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    encoder = {key for key in moved if key.startswith("encoder.")}
+    assert "layer_scores" in moved
+    assert any(key.startswith("head.") for key in moved)
+    if tuning == "frozen":
+        assert not encoder
+        assert not model.encoder.training
+    elif tuning == "lora":
+        adapters = {key for key in before if "lora_" in key}
+        assert encoder == adapters
+        assert len(adapters) >= 2 * 2 * SIZES["num_hidden_layers"]
+    else:
+        assert len(encoder) > 0.9 * len([key for key in before if key.startswith("encoder.")])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batched_embedding_equals_the_single_one(name):
+    model = network(name)
+    feats, lengths = inputs(name, batch=3), torch.tensor([400, 251, model.min_frames])
+    for row, length in enumerate(lengths):
+        feats[row, length:] = float("nan")
+    with torch.no_grad():
+        embeddings = model(feats, lengths)
+        for row, length in enumerate(lengths):
+            torch.testing.assert_close(embeddings[row], model(feats[row : row + 1, :length])[0], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tuning", ["frozen", "lora"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundle_needs_the_encoders_folder_no_more(name, tuning, folder, tmp_path):
+    path, _ = folder(name)
+    model = network(name, encoder=str(path), tuning=tuning)
+    front = ("waveform", {}) if feat_dim(name) == 1 else ("fbank", {"num_mels": 6})
+    frontend = Component("frontend", front[0], registry.get("frontend", front[0]).Config(**front[1]))
+    settings = replace(model.config, encoder=str(path), architecture="")
+    config = EmbedderConfig(frontend, CmvnConfig(), Component("model", "ssl", settings))
+    bundle.save(tmp_path / "bundle", model, config, feat_dim(name), {})
+    path.rename(tmp_path / "gone")
+    loaded = bundle.load(tmp_path / "bundle")
+    with torch.no_grad():
+        assert torch.equal(loaded.model(inputs(name)), model(inputs(name)))
+
+
+def test_wrong_input_and_missing_folder_are_named(tmp_path):
+    cls = registry.get("model", "ssl")
+    with pytest.raises(ValueError, match=r"feat_dim: must be 1, not 80; .*waveform"):
+        cls(network("wavlm").config, feat_dim=80)
+    with pytest.raises(ValueError, match=r"feat_dim: must be 6, not 1"):
+        cls(network("wav2vec2-bert").config, feat_dim=1)
+    with pytest.raises(DataError, match=r"nowhere.*config\.json"):
+        network("wavlm", encoder=str(tmp_path / "nowhere"))
