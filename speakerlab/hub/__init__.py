@@ -1,1 +1,1 @@
-"""Model bundles: what a trained model travels as."""
+"""Models as files: bundles of our own, formats of other toolkits, ids of model hubs, ONNX."""

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ class Bundle:
         path: its folder.
         config: front end, normalisation and network settings.
         model: the network in eval mode on the CPU: feats [B, T, F], lengths [B] -> [B, E].
-        card: the content of ``bundle.json``: feat_dim, embed_dim, num_params, sha256, provenance.
+        card: the content of ``bundle.json``: feat_dim, embed_dim, num_params, sha256, provenance,
+            and threshold, the cosine from which on its publisher says "same speaker", where there is one.
     """
 
     path: Path
@@ -67,8 +68,32 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def describe(
+    model: nn.Module,
+    feat_dim: int,
+    hashes: Mapping[str, str],
+    provenance: Mapping[str, Any],
+    threshold: float | None,
+) -> dict[str, Any]:
+    """The card of a bundle; ``hashes`` identify its weights and its settings."""
+    card = {
+        "format": FORMAT,
+        "feat_dim": feat_dim,
+        "embed_dim": model.embed_dim,
+        "num_params": sum(p.numel() for p in model.parameters()),
+        "sha256": dict(hashes),
+        "provenance": dict(provenance),
+    }
+    return card if threshold is None else {**card, "threshold": threshold}
+
+
 def save(
-    path: Path, model: nn.Module, config: EmbedderConfig, feat_dim: int, provenance: Mapping[str, Any]
+    path: Path,
+    model: nn.Module,
+    config: EmbedderConfig,
+    feat_dim: int,
+    provenance: Mapping[str, Any],
+    threshold: float | None = None,
 ) -> None:
     """Publish ``model`` as a bundle at ``path``, replacing an older one whole."""
     from safetensors.torch import save_model
@@ -79,15 +104,12 @@ def save(
         shutil.rmtree(leftover, ignore_errors=True)
     staged.mkdir()
     save_model(model, str(staged / WEIGHTS))
+    # A network may know more of its settings than it was given: that of an encoder read from a folder.
+    settings = getattr(model, "config", config.model.config)
+    config = replace(config, model=replace(config.model, config=settings))
     (staged / CONFIG).write_text(config_io.dump(config), encoding="utf-8")
-    card = {
-        "format": FORMAT,
-        "feat_dim": feat_dim,
-        "embed_dim": model.embed_dim,
-        "num_params": sum(p.numel() for p in model.parameters()),
-        "sha256": {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)},
-        "provenance": dict(provenance),
-    }
+    hashes = {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)}
+    card = describe(model, feat_dim, hashes, provenance, threshold)
     (staged / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     if path.exists():
         path.rename(old)
@@ -108,7 +130,7 @@ def load(path: Path) -> Bundle:
     card = _read_card(path)
     config = config_io.load(EmbedderConfig, path / CONFIG)
     model = config.model.build(feat_dim=card["feat_dim"])
-    _load_strict(model, load_file(path / WEIGHTS), path / WEIGHTS)
+    load_strict(model, load_file(path / WEIGHTS), path / WEIGHTS)
     return Bundle(path, config, model.eval(), card)
 
 
@@ -129,7 +151,12 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _load_strict(model: nn.Module, state: Mapping[str, Any], source: Path) -> None:
+def load_strict(model: nn.Module, state: Mapping[str, Any], source: Path) -> None:
+    """Copy ``state`` into ``model``: every key, and no other; ``source`` is named in the error.
+
+    Raises:
+        DataError: keys are missing, unknown or of other shapes: how many, and the first few of each.
+    """
     own = model.state_dict()
     shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     faults = {

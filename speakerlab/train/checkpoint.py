@@ -1,7 +1,8 @@
 """Checkpoints of a training run: everything an uninterrupted run would still hold in memory.
 
-``save(exp_dir, epoch, state)`` writes ``exp_dir/checkpoints/epoch_0007.pt`` atomically; ``last(exp_dir)``
-finds the newest; ``average(paths)`` is stage 5.
+``save(exp_dir, epoch, state, keep=3)`` writes ``exp_dir/checkpoints/epoch_0007.pt`` atomically;
+``finished(exp_dir)`` lists them; ``average(paths)`` is stage 5. Processes with parameters of their own write
+a file each: ``epoch_0007.rank1.pt`` and so on, then rank 0 the one above: with it the epoch is finished.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ def path_of(exp_dir: Path, epoch: int) -> Path:
     return exp_dir / "checkpoints" / f"epoch_{epoch:04d}.pt"
 
 
+def part_of(path: Path, rank: int) -> Path:
+    """Where process ``rank`` keeps its state that belongs to the checkpoint ``path`` of rank 0."""
+    return path.with_suffix(f".rank{rank}.pt") if rank else path
+
+
 def finished(exp_dir: Path) -> list[Path]:
     """Every checkpoint of the run, oldest first."""
     folder = exp_dir / "checkpoints"
@@ -39,26 +45,42 @@ def epoch_of(path: Path) -> int:
     return int(match.group(1))
 
 
+def save_part(exp_dir: Path, epoch: int, rank: int, state: Mapping[str, Any]) -> None:
+    """Write the state of process ``rank`` > 0; all do, then rank 0 calls ``save``."""
+    _write(part_of(path_of(exp_dir, epoch), rank), state)
+
+
 def save(exp_dir: Path, epoch: int, state: Mapping[str, Any], keep: int) -> None:
     """Publish the state after ``epoch`` epochs and drop all but the ``keep`` newest checkpoints."""
-    with atomic.staged(path_of(exp_dir, epoch)) as temporary:
-        torch.save(dict(state), temporary)
+    _write(path_of(exp_dir, epoch), state)
     for old in finished(exp_dir)[:-keep]:
-        old.unlink()
+        for part in old.parent.glob(f"{old.stem}.rank*.pt"):
+            part.unlink()
+        old.unlink()  # last: if killed before, the next call still finds it
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The state in ``path``, on the CPU.
+def _write(path: Path, state: Mapping[str, Any]) -> None:
+    with atomic.staged(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load(path: Path, rank: int = 0) -> dict[str, Any]:
+    """The state of process ``rank`` that belongs to the checkpoint ``path``, on the CPU.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: its file is damaged or missing.
     """
+    part = part_of(path, rank)
+    if rank and not part.exists():
+        raise DataError(part, "missing", f"resume with as many processes as wrote {path.name}")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(part, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            path, f"cannot be read ({reason})", "delete it to resume from the one before"
+            part,
+            f"cannot be read ({reason})",
+            f"delete {path.name if rank else 'it'} to resume from the one before",
         ) from error
     return state
 

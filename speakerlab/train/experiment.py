@@ -22,7 +22,7 @@ class SamplingConfig:
         crop_s: length of a training crop; a shorter utterance is repeated to this length.
         speeds: speed factors; every one besides 1.0 adds a copy of each speaker as a new class.
         crops_per_epoch: 0 means one pass: every utterance gives duration / crop_s crops.
-        views: crops cut at once from each drawn utterance; losses that compare crops need 2.
+        views: crops cut at once from each drawn utterance; losses that compare crops need 2 or more.
     """
 
     crop_s: float = 3.0

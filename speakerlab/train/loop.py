@@ -1,7 +1,8 @@
 """The training loop: plain torch, one process or several (torchrun), exact to resume.
 
 ``Trainer(config, dataset, sampler, exp_dir, device).run(validate)`` leaves
-``checkpoints/epoch_NNNN.pt`` and ``train.jsonl``, one JSON line per epoch, in ``exp_dir``.
+``checkpoints/epoch_NNNN.pt`` and ``train.jsonl``, one JSON line per epoch, in ``exp_dir``. A loss may name
+parameters that differ between the processes in ``SHARDED``; then each process saves its own checkpoint.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 from speakerlab import logs
-from speakerlab.errors import SpeakerLabError
+from speakerlab.errors import DataError, SpeakerLabError
 from speakerlab.io import atomic
 from speakerlab.train import checkpoint, schedule
 from speakerlab.train.dataset import CropDataset, CropSampler, collate
@@ -27,11 +28,14 @@ from speakerlab.train.experiment import ExperimentConfig, OptimizerConfig
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of ``train.jsonl``; ``valid_eer`` is None without a validation set."""
+    """One line of ``train.jsonl``.
+
+    ``accuracy`` is None with a loss that scores no classes, ``valid_eer`` without a validation set.
+    """
 
     epoch: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     lr: float
     margin: float
     valid_eer: float | None
@@ -51,10 +55,13 @@ class Criterion(nn.Module):
         """Pass the margin of the schedule to the loss."""
         cast("Callable[[float], None]", self.loss.set_margin)(margin)
 
-    def forward(self, feats: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean loss of the batch and number of crops whose speaker was found, for [B, T, F] and [B]."""
+    def forward(self, feats: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mean loss of the batch and number of crops whose speaker was found, for [B, T, F] and [B].
+
+        The number is None if the loss gives no logits.
+        """
         loss, logits = self.loss(self.model(feats), labels)
-        return loss, (logits.detach().argmax(1) == labels).sum()
+        return loss, None if logits is None else (logits.detach().argmax(1) == labels).sum()
 
 
 def make_optimizer(settings: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -76,6 +83,30 @@ def make_optimizer(settings: OptimizerConfig, parameters: Iterable[nn.Parameter]
     return torch.optim.AdamW(groups, lr=settings.lr)
 
 
+def distribute(criterion: Criterion, sharded: Sequence[str]) -> nn.Module:
+    """``criterion`` with averaged gradients, all but those of the ``sharded`` parameters of its loss."""
+    if sharded:
+        # Private, but torch has no other way to leave a parameter of the wrapped module out.
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+            criterion, [f"loss.{name}" for name in sharded]
+        )
+    return nn.parallel.DistributedDataParallel(criterion)
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter], shards: Sequence[nn.Parameter]) -> torch.Tensor:
+    """Norm of the whole gradient: that of ``shards`` differs between the processes, the rest is equal.
+
+    It is the same in every process, so that all clip by the same factor.
+    """
+    own = {id(shard) for shard in shards}
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None and id(p) not in own])
+    if not shards:
+        return norm
+    square = nn.utils.get_total_norm([p.grad for p in shards if p.grad is not None]).square()
+    torch.distributed.all_reduce(square)
+    return (norm.square() + square).sqrt()
+
+
 class Trainer:
     """Runs the epochs of one experiment; see the module for what it leaves."""
 
@@ -95,9 +126,9 @@ class Trainer:
         self.rank, self.world = rank, world
         self.feat_dim = int(config.frontend.build().dim)
         self.criterion = Criterion(config, self.feat_dim, dataset.num_classes).to(device)
-        self.parallel: nn.Module = self.criterion
-        if world > 1:
-            self.parallel = nn.parallel.DistributedDataParallel(self.criterion)
+        sharded: Sequence[str] = getattr(self.criterion.loss, "SHARDED", ()) if world > 1 else ()
+        self.shards = [self.criterion.loss.get_parameter(name) for name in sharded]
+        self.parallel = distribute(self.criterion, sharded) if world > 1 else self.criterion
         self.optimizer = make_optimizer(config.optimizer, self.criterion.parameters())
         self.epoch = 0  # finished epochs
         self.loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
@@ -107,6 +138,9 @@ class Trainer:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=device.type == "cuda",
+            # Each loader iterator draws a seed, persistent workers only in their first epoch: from the
+            # default generator, which dropout and sampling losses use, a resumed run would draw once more.
+            generator=torch.Generator(),
         )
 
     @property
@@ -115,15 +149,24 @@ class Trainer:
         return self.criterion.model
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint in ``exp_dir``, if there is one."""
+        """Go on from the newest checkpoint in ``exp_dir``, if there is one.
+
+        Raises:
+            DataError: it is damaged, or its loss was sharded over another number of processes.
+        """
         found = checkpoint.finished(self.exp_dir)
         if not found:
             return
-        state = checkpoint.load(found[-1])
+        state = checkpoint.load(found[-1], self.rank if self.shards else 0)
         self.criterion.model.load_state_dict(state["model"])
-        self.criterion.loss.load_state_dict(state["loss"])
+        try:
+            self.criterion.loss.load_state_dict(state["loss"])
+        except ValueError as error:  # it was sharded differently
+            raise DataError(found[-1], str(error), "resume with as many processes as wrote it") from error
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda" and "cuda_rng" in state:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         self.epoch = int(state["epoch"])
         logging.info("resumed after epoch %d from %s", self.epoch, found[-1])
 
@@ -131,6 +174,8 @@ class Trainer:
         """Train until ``config.train.epochs`` are done; ``validate`` gives an EER after each."""
         while self.epoch < self.config.train.epochs:
             record = self._train_epoch()
+            if self.shards:
+                self._save_part()
             if self.rank == 0:
                 valid_eer = validate(self.model) if validate else None
                 self._publish(EpochRecord(**{**asdict(record), "valid_eer": valid_eer}))
@@ -142,7 +187,7 @@ class Trainer:
         self.sampler.epoch = self.epoch
         self.parallel.train()
         loss_sum = torch.zeros((), device=self.device)
-        correct = torch.zeros((), device=self.device)
+        correct: torch.Tensor | None = None
         lr = margin = 0.0
         crops = 0
         steps = len(self.sampler)
@@ -154,13 +199,14 @@ class Trainer:
             lr, margin = self._schedule(self.epoch + step / steps)
             loss, hits = self._step(feats, labels, step)
             loss_sum += loss
-            correct += hits
+            if hits is not None:
+                correct = hits if correct is None else correct + hits
             crops += len(labels)
         self.epoch += 1
         return EpochRecord(
             self.epoch,
             float(loss_sum) / steps,
-            float(correct) / crops,
+            None if correct is None else float(correct) / crops,
             lr,
             margin,
             None,
@@ -180,7 +226,7 @@ class Trainer:
 
     def _step(
         self, feats: torch.Tensor, labels: torch.Tensor, step: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         feats = feats.to(self.device, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         bf16 = self.config.train.precision == "bf16"
@@ -193,30 +239,42 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.optimizer.grad_clip > 0:
-            nn.utils.clip_grad_norm_(self.criterion.parameters(), self.config.optimizer.grad_clip)
+            norm = gradient_norm(self.criterion.parameters(), self.shards)
+            nn.utils.clip_grads_with_norm_(self.criterion.parameters(), self.config.optimizer.grad_clip, norm)
         self.optimizer.step()
         return loss.detach(), hits
 
-    def _publish(self, record: EpochRecord) -> None:
+    def _state(self) -> dict[str, Any]:
         state = {
             "model": self.criterion.model.state_dict(),
             "loss": self.criterion.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
-            "epoch": record.epoch,
+            "epoch": self.epoch,
         }
+        if self.device.type == "cuda":
+            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def _save_part(self) -> None:
+        if self.rank > 0:
+            checkpoint.save_part(self.exp_dir, self.epoch, self.rank, self._state())
+        torch.distributed.barrier()  # rank 0's file says that those of the others are there
+
+    def _publish(self, record: EpochRecord) -> None:
         log = self.exp_dir / "train.jsonl"
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         kept = [line for line in lines if json.loads(line)["epoch"] < record.epoch]
         atomic.write_text(log, "\n".join([*kept, json.dumps(asdict(record))]) + "\n")
-        checkpoint.save(self.exp_dir, record.epoch, state, keep=self.config.train.average)
+        checkpoint.save(self.exp_dir, record.epoch, self._state(), keep=self.config.train.average)
+        accuracy = "" if record.accuracy is None else f" accuracy {record.accuracy:.3f}"
         eer = "" if record.valid_eer is None else f" valid EER {100 * record.valid_eer:.2f} %"
         logging.info(
-            "epoch %d/%d loss %.3f accuracy %.3f%s lr %.4g margin %.2f, %.0f crops/s",
+            "epoch %d/%d loss %.3f%s%s lr %.4g margin %.2f, %.0f crops/s",
             record.epoch,
             self.config.train.epochs,
             record.loss,
-            record.accuracy,
+            accuracy,
             eer,
             record.lr,
             record.margin,

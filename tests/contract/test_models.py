@@ -10,7 +10,7 @@ import torch
 from speakerlab import registry
 from speakerlab.hub import onnx_export
 
-# Parameters of every published size, on 80 features unless FEAT_DIMS says otherwise for model or variant.
+# Parameters of every published size, on the features it is made for.
 NUM_PARAMETERS = {
     "campplus": {"e192": 6_848_544, "e512": 7_176_224},
     "ecapa_tdnn": {"c1024": 20_767_552, "c512": 6_194_048, "ssl": 22_733_952},
@@ -19,7 +19,7 @@ NUM_PARAMETERS = {
     "funasr_xvector": {"resnet1_dense": 5_520_544, "resnet2_dense": 5_586_848},
     "ghostvlad": {"ghostvlad": 7_664_394, "netvlad": 7_656_200},
     "redimnet": {
-        "b0": 1_252_590,
+        "b0": 1_004_250,
         "b1": 2_126_936,
         "b2": 5_067_056,
         "b3": 3_225_020,
@@ -48,9 +48,14 @@ NUM_PARAMETERS = {
     "ssl": {"wavlm_base": 118_671_293, "wav2vec2_base": 118_661_069, "w2v_bert": 606_092_953},
     "simam_resnet": {"simam34": 25_213_760, "simam100": 50_232_896},
     "tdnn": {"base": 3_394_644},
+    "wespeaker_ecapa": {
+        "c512": 5_797_504,
+        "c512_glob": 6_190_720,
+        "c1024": 14_263_872,
+        "c1024_glob": 14_657_088,
+    },
     "xvector": {"base": 4_347_868},
 }
-FEAT_DIMS = {"ghostvlad": 257, "redimnet": 72, "redimnet2": 72, "ssl/wavlm_base": 1, "ssl/wav2vec2_base": 1}
 SMALL_FEAT_DIMS = {"ssl": 1}  # 24 for the others
 # What else than a number of its choice a model takes: multiples of a number, or that number alone.
 FEAT_DIM_MULTIPLES = {"redimnet": 4, "redimnet2": 4}
@@ -157,7 +162,7 @@ def test_number_of_parameters_is_pinned(name):
     cls = registry.get("model", name)
     counts = {}
     for variant, config in cls.VARIANTS.items():
-        feat_dim = FEAT_DIMS.get(f"{name}/{variant}", FEAT_DIMS.get(name, 80))
+        feat_dim = getattr(cls, "FEAT_DIMS", {}).get(variant, 80)
         with torch.device("meta"):
             counts[variant] = sum(p.numel() for p in cls(config, feat_dim=feat_dim).parameters())
     assert counts == NUM_PARAMETERS.get(name), f"NUM_PARAMETERS of {name} in {__file__}"

@@ -70,6 +70,7 @@ class GhostVLAD(nn.Module):
         "ghostvlad": GhostVLADConfig(),
         "netvlad": GhostVLADConfig(num_ghosts=0),
     }
+    FEAT_DIMS: ClassVar[dict[str, int]] = {"ghostvlad": 257, "netvlad": 257}  # a spectrogram
     min_frames = 2  # the first max-pooling makes one of two
 
     def __init__(self, config: GhostVLADConfig, feat_dim: int) -> None:

@@ -100,6 +100,7 @@ class ReDimNet2(blocks.ReshapeNetwork):
         "b3_norm": replace(_B3, head_channels=224, map_norm=True),
         "b6_norm": replace(_B6, map_norm=True),
     }
+    FEAT_DIMS: ClassVar[dict[str, int]] = dict.fromkeys(VARIANTS, 72)
 
     def __init__(self, config: ReDimNet2Config, feat_dim: int) -> None:
         blocks.check_feat_dim(feat_dim, math.prod(config.strides))

@@ -79,6 +79,7 @@ class Ssl(nn.Module):
         "wav2vec2_base": SslConfig(architecture='{"model_type": "wav2vec2"}'),
         "w2v_bert": SslConfig(architecture='{"model_type": "wav2vec2-bert"}'),
     }
+    FEAT_DIMS: ClassVar[dict[str, int]] = {"wavlm_base": 1, "wav2vec2_base": 1}  # samples
 
     def __init__(self, config: SslConfig, feat_dim: int) -> None:
         super().__init__()

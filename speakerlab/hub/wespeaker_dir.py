@@ -1,0 +1,206 @@
+"""A WeSpeaker model directory: ``config.yaml`` names the network, ``avg_model.pt`` has its weights.
+
+``load(Path("voxceleb_resnet293_LM"))`` -> Bundle. Features are Kaldi's, of samples times 32768 in a Hamming
+window, minus their mean; dither is 0, as in WeSpeaker's own extraction. ``tfmel`` is our ``tf_mel``. Its
+TSTP adds 1e-7 under the root, ours 1e-8: relative differences of embeddings stay near 1e-5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from speakerlab import config as config_io
+from speakerlab import registry
+from speakerlab.errors import DataError
+from speakerlab.hub import foreign
+from speakerlab.hub.bundle import Bundle
+from speakerlab.hub.foreign import State
+from speakerlab.registry import nearest
+
+DESCRIPTION, WEIGHTS = "config.yaml", "avg_model.pt"
+EPS = 1e-8  # of the front end tfmel
+BN_EPS = 1e-5  # of ReDimNet's normalisation of what is pooled
+POOLINGS = {"TAP": "tap", "TSTP": "tstp", "ASTP": "astp", "MHASTP": "mhastp", "MQMHASTP": "mqmhastp"}
+
+
+class _Network(NamedTuple):
+    """A name of WeSpeaker: the variant of our model that it is, and its arguments under our names.
+
+    ``fixed`` are arguments with one value that is read, ``settings`` what differs from the variant;
+    ``translate`` gives its weights our names.
+    """
+
+    model: str
+    variant: str
+    arguments: Mapping[str, str | None]
+    fixed: Mapping[str, Any] = {}
+    settings: Mapping[str, Any] = {}
+    translate: Callable[[State], State] = dict
+
+
+def _translate_eres2net(state: State) -> State:
+    """In a fusing block the first convolution of the split has a name of its own, outside the list."""
+    listed = re.compile(r"^(layer[34]\.\d+\.(?:convs|bns)\.)(\d+)")
+    first = re.compile(r"^(layer[34]\.\d+\.(?:conv|bn))2_1\.")
+    moved = {listed.sub(lambda m: f"{m[1]}{int(m[2]) + 1}", key): value for key, value in state.items()}
+    return {first.sub(r"\1s.0.", key): value for key, value in moved.items()}
+
+
+def _translate_redimnet(state: State) -> State:
+    """Theirs keeps the fusions apart from the stages, and does not normalise what is pooled."""
+    import torch
+
+    last = f"backbone.inputs_weights.{sum('inputs_weights' in key for key in state) - 1}"
+    moved = {}
+    for key, value in state.items():
+        name = re.sub(r"^(backbone\.stage\d+\.)(\d+)", lambda m: f"{m[1]}{int(m[2]) + 2}", key)
+        name = "backbone.fin_wght1d.w" if name == last else name.replace("seg_1.", "linear.")
+        moved[re.sub(r"^backbone\.inputs_weights\.(\d+)$", r"backbone.stage\1.0.w", name)] = value
+    zeros = torch.zeros(state["seg_1.weight"].shape[1] if "seg_1.weight" in state else 0)
+    neutral = {"weight": zeros + 1, "bias": zeros, "running_mean": zeros, "running_var": zeros + 1 - BN_EPS}
+    neutral["num_batches_tracked"] = torch.tensor(0)
+    return {**moved, **{f"bn.{key}": value for key, value in neutral.items()}}
+
+
+_DIMS = {"feat_dim": "feat_dim", "embed_dim": "embed_dim"}
+_POOLED = {**_DIMS, "pooling_func": "pooling"}
+_TWO_LAYERS = {**_POOLED, "two_emb_layer": "two_emb_layer"}
+_ERES2NET = {**_TWO_LAYERS, "baseWidth": "base_width", "scale": "scale", "expansion": "expansion"}
+_ECAPA = {**_DIMS, "emb_bn": "embed_norm"}
+_SIMAM = {"acoustic_dim": "feat_dim", "embed_dim": "embed_dim", "in_planes": "m_channels", "dropout": None}
+_REDIMNET = {"pooling_func": "ASTP", "two_emb_layer": False}
+
+
+def _redimnet(variant: str, **settings: Any) -> _Network:
+    return _Network("redimnet", variant, _DIMS, _REDIMNET, settings, _translate_redimnet)
+
+
+_NETWORKS = {
+    **{
+        f"ResNet{depth}": _Network("resnet", f"resnet{depth}", _TWO_LAYERS)
+        for depth in (18, 34, 50, 101, 152, 221, 293)
+    },
+    "CAMPPlus": _Network("campplus", "e512", _DIMS, {"pooling_func": "TSTP"}),
+    "ECAPA_TDNN_c512": _Network("wespeaker_ecapa", "c512", _ECAPA, {"pooling_func": "ASTP"}),
+    "ECAPA_TDNN_GLOB_c512": _Network("wespeaker_ecapa", "c512_glob", _ECAPA, {"pooling_func": "ASTP"}),
+    "ECAPA_TDNN_c1024": _Network("wespeaker_ecapa", "c1024", _ECAPA, {"pooling_func": "ASTP"}),
+    "ECAPA_TDNN_GLOB_c1024": _Network("wespeaker_ecapa", "c1024_glob", _ECAPA, {"pooling_func": "ASTP"}),
+    "ERes2Net34_Base": _Network("eres2net", "base", _TWO_LAYERS, translate=_translate_eres2net),
+    "ERes2Net34_Large": _Network("eres2net", "large", _TWO_LAYERS, translate=_translate_eres2net),
+    "ERes2Net34_aug": _Network("eres2net", "huge", _ERES2NET, translate=_translate_eres2net),
+    "Res2Net34_Base": _Network("res2net", "base", _POOLED, {"two_emb_layer": False}),
+    "Res2Net34_Large": _Network("res2net", "base", _POOLED, {"two_emb_layer": False}, {"m_channels": 64}),
+    "SimAM_ResNet34_ASP": _Network("simam_resnet", "simam34", _SIMAM),
+    "SimAM_ResNet100_ASP": _Network("simam_resnet", "simam100", _SIMAM),
+    "ReDimNetB0": _redimnet("b0"),
+    "ReDimNetB1": _redimnet("b1"),
+    "ReDimNetB2": _redimnet("b2", strides=(1, 2, 1, 2, 1, 2)),  # the authors' own has a 3 there
+    "ReDimNetB3": _redimnet("b3"),
+    "ReDimNetB4": _redimnet("b4"),
+    "ReDimNetB5": _redimnet("b5"),
+    "ReDimNetB6": _redimnet("b6"),
+    # its other sizes of ReDimNet2 are not those of the authors
+    "ReDimNet2B6": _Network("redimnet2", "b6", _DIMS, {"pooling_func": "ASTP"}),
+}
+
+
+def recognises(path: Path) -> bool:
+    """Whether ``path`` is such a directory."""
+    return (path / DESCRIPTION).is_file() and (path / WEIGHTS).is_file()
+
+
+def load(path: Path) -> Bundle:
+    """The model in ``path``.
+
+    Raises:
+        DataError: a file is damaged, the network is unknown, the weights do not fit.
+        ConfigError: ``config.yaml`` is no YAML, or a setting is not valid.
+    """
+    description = path / DESCRIPTION
+    config = config_io.read_yaml(description)
+    network = _network(config, description)
+    model = _model(network, _section(config, "model_args", description), description)
+    frontend = _front_end(_section(config, "dataset_args", description), description)
+    feat_dim = model.pop("feat_dim", None)
+    if feat_dim not in (None, frontend["frontend"]["num_mels"]):
+        raise DataError(description, f"the network takes {feat_dim} features, num_mel_bins says otherwise")
+    origin = foreign.Origin(path, "wespeaker", description, path / WEIGHTS)
+    content = foreign.read_checkpoint(origin.weights)
+    state = foreign.tensors(content.get("state_dict", content), origin.weights)
+    state = foreign.set_aside(foreign.strip_prefix(state, "module."), "projection.", "training classifier")
+    if frontend["frontend"]["name"] == "tf_mel":
+        state = foreign.set_aside(state, "frontend.", "front end, which is computed")
+    return foreign.to_bundle(origin, {**frontend, "model": model}, network.translate(state))
+
+
+def _network(config: Mapping[str, Any], path: Path) -> _Network:
+    name = config.get("model")
+    if name not in _NETWORKS:
+        raise DataError(path, f"model {name!r} is not read; {nearest(str(name), list(_NETWORKS))}")
+    return _NETWORKS[name]
+
+
+def _model(network: _Network, given: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The section ``model`` of our configuration, and ``feat_dim``."""
+    arguments = dict(given)
+    for key, value in network.fixed.items():
+        if arguments.pop(key, value) != value:
+            raise DataError(path, f"model_args.{key}: only {value!r} is read for this network")
+    read = foreign.renamed(arguments, network.arguments, path)
+    if "pooling" in read:
+        read["pooling"] = foreign.pooling(read["pooling"], POOLINGS, path)
+    variant = config_io.to_mapping(registry.get("model", network.model).VARIANTS[network.variant])
+    return {"name": network.model, **variant, **network.settings, **read}
+
+
+def _front_end(conf: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The sections ``frontend`` and ``cmvn`` of our configuration."""
+    kind = conf.get("frontend", "fbank")
+    rate = conf.get("resample_rate", 16000)
+    if kind == "tfmel":
+        front = _tf_mel(_section(conf, "tfmel_args", path), rate, path)
+        return {"frontend": front, "cmvn": {"mean": True}}  # part of this front end, whatever cmvn says
+    if kind != "fbank":
+        raise DataError(path, f"dataset_args.frontend '{kind}' is not read; valid: fbank, tfmel")
+    fbank, cmvn = _section(conf, "fbank_args", path), _section(conf, "cmvn_args", path)
+    use_cmvn = conf.get("cmvn", True)
+    if use_cmvn and cmvn.get("norm_var", False):
+        raise DataError(path, "dataset_args.cmvn_args.norm_var is not read; only the mean is")
+    front = {
+        "name": "fbank",
+        "window": "hamming",
+        "scale": 32768.0,
+        "sample_rate": rate,
+        "num_mels": fbank.get("num_mel_bins", 80),
+        "frame_length_ms": fbank.get("frame_length", 25),
+        "frame_shift_ms": fbank.get("frame_shift", 10),
+    }
+    return {"frontend": front, "cmvn": {"mean": use_cmvn and cmvn.get("norm_mean", True)}}
+
+
+def _tf_mel(conf: Mapping[str, Any], rate: int, path: Path) -> dict[str, Any]:
+    """WeSpeaker's ``TFMelFrontend``, with its defaults where ``conf`` is silent."""
+    if conf.get("eps", EPS) != EPS:
+        raise DataError(path, f"dataset_args.tfmel_args.eps: only {EPS} is read")
+    return {
+        "name": "tf_mel",
+        "sample_rate": rate,
+        "num_mels": conf.get("n_mels", 80),
+        "n_fft": conf.get("n_fft", 512),
+        "frame_length_ms": 1000 * conf.get("win_length", 400) / rate,
+        "frame_shift_ms": 1000 * conf.get("hop_length", 160) / rate,
+        "normalise": conf.get("norm_signal", False),
+        "preemphasis": 0.97 if conf.get("do_preemph", True) else 0.0,
+        "low_hz": conf.get("f_min", 20),
+        "high_hz": conf.get("f_max", 7600),
+    }
+
+
+def _section(config: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
+    section = config.get(key) or {}
+    if not isinstance(section, Mapping):
+        raise DataError(path, f"'{key}' must be a mapping")
+    return section
