@@ -34,8 +34,15 @@ class Component:
     config: Any
 
     def build(self, **derived: Any) -> Any:
-        """The component itself; ``derived`` are the numbers nobody writes by hand (feat_dim, ...)."""
-        return registry.get(self.kind, self.name)(self.config, **derived)
+        """The component itself; ``derived`` are the numbers nobody writes by hand (feat_dim, ...).
+
+        Raises:
+            ConfigError: the component cannot be built from these numbers.
+        """
+        try:
+            return registry.get(self.kind, self.name)(self.config, **derived)
+        except ValueError as error:
+            raise ConfigError(f"{self.kind} {self.name}", [str(error)]) from error
 
 
 def component(kind: str, name: str) -> Any:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Extract the embedding of every utterance of a data dir in parallel: OUT_DIR/embeddings.scp.
-# Usage: steps/extract_embeddings.sh [options] MODEL_DIR DATA_DIR OUT_DIR
+# MODEL is a bundle, a model folder or file of another toolkit, or a model id.
+# Usage: steps/extract_embeddings.sh [options] MODEL DATA_DIR OUT_DIR
 # Example: steps/extract_embeddings.sh --nj 8 --gpus "0 1" exp/first/model data/test exp/first/embeddings/test
 . steps/lib/strict.sh
 nj=2  # number of jobs
@@ -12,11 +13,11 @@ max_fail_rate=0  # share of utterances that may fail; they are listed in failure
 overwrite=false  # discard embeddings of another model or other data
 . steps/lib/parse_options.sh
 parse_options "$@"
-((${#arguments[@]} == 3)) || usage_error "needs MODEL_DIR DATA_DIR OUT_DIR"
+((${#arguments[@]} == 3)) || usage_error "needs MODEL DATA_DIR OUT_DIR"
 . path.sh
 . steps/lib/launch.sh
 . steps/lib/parallel_step.sh
-require_dir "${arguments[0]}" "give a model bundle, e.g. exp/first/model"
+
 options=(--model "${arguments[0]}" --batch-size "$batch_size" --feats-type "$feats_type")
 [[ $use_vad != true ]] || options+=(--use-vad)
 run_parallel_step extract_embeddings embeddings "${arguments[@]:1}" "${options[@]}"

@@ -20,7 +20,7 @@ from speakerlab.data.fingerprint import fingerprint
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.inputs import UtteranceInputs
 from speakerlab.errors import AudioError
-from speakerlab.hub import bundle
+from speakerlab.hub.load import load_model
 from speakerlab.io.parts import PartStore
 from speakerlab.types import Float32Array, Utterance
 
@@ -30,7 +30,7 @@ def options() -> argparse.ArgumentParser:
     parser = entry.parser(__doc__)
     parser.add_argument("data_dir", type=Path, help="Kaldi data dir")
     parser.add_argument("out_dir", type=Path, help="where parts are written")
-    parser.add_argument("--model", type=Path, required=True, help="model bundle")
+    parser.add_argument("--model", required=True, help="bundle, other toolkit's model, or model id")
     parser.add_argument("--batch-size", type=int, default=1, help="utterances per network call")
     parser.add_argument("--feats-type", choices=("raw", "fbank"), default="raw", help="audio or feats.scp")
     parser.add_argument("--use-vad", action="store_true", help="only frames that vad.scp calls speech")
@@ -42,7 +42,7 @@ def options() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Write the parts of this job that are not there yet."""
     data = DataDir.load(arguments.data_dir)
-    loaded = bundle.load(arguments.model)
+    loaded = load_model(arguments.model)
     inputs_from = ["wav.scp", "segments"] if arguments.feats_type == "raw" else ["feats.scp"]
     inputs_from += ["vad.scp"] if arguments.use_vad else []
     made_from = {"model": loaded.content_hash, **fingerprint(arguments.data_dir, inputs_from)}

@@ -1,6 +1,6 @@
 """From waveforms to embeddings with a bundle, the same on CPU and CUDA, alone or in a batch.
 
-``Extractor(bundle.load(Path("exp/model"))).embed([waveform])`` -> float32 [1, E].
+``Extractor.of_bundle(load_model("exp/model")).embed([waveform])`` -> float32 [1, E].
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import torch
 
 from speakerlab.frontend.framing import FramedFrontend
 from speakerlab.frontend.kaldi_frames import KaldiConfig, compute
-from speakerlab.torchaudio_import import kaldi
 from speakerlab.registry import register
+from speakerlab.torchaudio_import import kaldi
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 
 from speakerlab.frontend.stft import StftConfig, StftFrontend
-from speakerlab.torchaudio_import import functional
 from speakerlab.registry import register
+from speakerlab.torchaudio_import import functional
 
 
 @dataclass(frozen=True)

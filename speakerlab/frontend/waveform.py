@@ -13,7 +13,6 @@ from speakerlab.frontend.framing import FramedFrontend, FrameGrid, require
 from speakerlab.registry import register
 
 
-
 @dataclass(frozen=True)
 class WaveformConfig:
     """The rate, in Hz, that samples must have."""

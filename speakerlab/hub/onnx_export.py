@@ -53,6 +53,7 @@ def export(model: torch.nn.Module, feat_dim: int, path: Path) -> None:
                 verbose=False,
                 optimize=False,
             )
+            assert program is not None  # noqa: S101 (None is for calls that name a file)
             _name_output(program.model.graph)
             program.save(path, external_data=False)
     finally:
@@ -60,7 +61,7 @@ def export(model: torch.nn.Module, feat_dim: int, path: Path) -> None:
 
 
 def _name_output(graph: Any) -> None:
-    """Call the output ``embedding``, and nothing else: the look-up of a table of positions is called so too."""
+    """Call the output ``embedding``, and nothing else: a look-up in a table is called so too."""
     for node in graph:
         for value in node.outputs:
             if value.name == "embedding":

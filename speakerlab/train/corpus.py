@@ -64,11 +64,11 @@ class TrainCorpus:
 
     def feature_dataset(self, config: ExperimentConfig, *, use_vad: bool) -> CropDataset:
         """Crops cut from ``feats.scp``; with ``use_vad`` of the frames ``vad.scp`` calls speech."""
-        shift_s = config.frontend.config.frame_shift_ms / 1000
+        frontend = config.frontend.build()
         source = FeatureSource(
             FeatureTable(self.data.path / "feats.scp"),
             self.data.utterances,
-            round(config.sampling.crop_s / shift_s),
+            frontend.num_frames(round(config.sampling.crop_s * frontend.sample_rate)),
             FeatureTable(self.data.path / "vad.scp") if use_vad else None,
         )
         return CropDataset(source, self.spk_classes(), len(self.speakers), config)

@@ -121,6 +121,15 @@ SMALL = {
     "xvector": {"embed_dim": 16, "hidden_dim": 24, "stats_dim": 40},
     "tdnn": {"embed_dim": 16, "channels": (24, 24, 24, 24, 40)},
 }
+# Constants that a batch normalisation or a softmax cancels, but for rounding; the checkpoints have them.
+CANCELLED = (
+    "local_att.0.bias",
+    "local_att.3.bias",
+    "k_proj.bias",
+    "linear2.bias",
+    "asp.conv.conv.bias",
+    "attention.4.bias",
+)
 # Around the edges of CAM++ windows (100 frames after a stride of 2) and of strides.
 LENGTHS = (99, 100, 101, 199, 200, 201, 345, 399, 400, 401)
 # Frames at which an ONNX graph must agree: around CAM++ windows, and an odd length.
@@ -207,7 +216,7 @@ def test_all_parameters_get_gradients(name):
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
-        assert parameter.grad.abs().max() > 0, key
+        assert parameter.grad.abs().max() > 0 or key.endswith(CANCELLED), key
 
 
 def test_gradients_are_finite_in_a_padded_batch_and_for_constant_input(name):

@@ -1,4 +1,4 @@
-"""Self-supervised encoders: the real classes of transformers, tiny and random, saved as their authors save them."""
+"""Self-supervised encoders: the real classes of transformers, tiny, random, saved as they save themselves."""
 
 import json
 from dataclasses import replace
@@ -117,7 +117,8 @@ def test_a_batched_embedding_equals_the_single_one(name):
     with torch.no_grad():
         embeddings = model(feats, lengths)
         for row, length in enumerate(lengths):
-            torch.testing.assert_close(embeddings[row], model(feats[row : row + 1, :length])[0], atol=1e-6, rtol=1e-5)
+            single = model(feats[row : row + 1, :length])[0]
+            torch.testing.assert_close(embeddings[row], single, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("tuning", ["frozen", "lora"])

@@ -54,8 +54,8 @@ def test_the_last_normalisation_is_optional():
 
 
 def test_an_unknown_pooling_is_named():
-    with pytest.raises(SpeakerLabError, match="unknown pooling 'tsp'.*tstp"):
-        Tdnn(TdnnConfig(pooling="tsp"), feat_dim=3)
+    with pytest.raises(SpeakerLabError, match="unknown pooling 'tstpp'.*tstp"):
+        Tdnn(TdnnConfig(pooling="tstpp"), feat_dim=3)
 
 
 @pytest.mark.parametrize(

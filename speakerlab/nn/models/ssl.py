@@ -1,9 +1,9 @@
 """Self-supervised encoder, its hidden layers under learned weights, and a network on top.
 
-``Ssl(SslConfig(encoder="models/wavlm-base-plus"), feat_dim=1)(samples, lengths)``: samples [B, S, 1] (front end
-``waveform``), or for w2v-BERT log-mel features [B, T, 80], to [B, 192]. The encoder is a class of ``transformers``:
-wav2vec 2.0 (arXiv 2006.11477), HuBERT, WavLM (2110.13900), w2v-BERT 2.0 (2312.05187). Weighted layers: Yang et al.,
-"SUPERB", 2021.
+``Ssl(SslConfig(encoder="models/wavlm-base-plus"), feat_dim=1)(samples, lengths)``: samples [B, S, 1] (front
+end ``waveform``), or for w2v-BERT log-mel features [B, T, 80], to [B, 192]. The encoder is a class of
+``transformers``: wav2vec 2.0 (arXiv 2006.11477), HuBERT, WavLM (2110.13900), w2v-BERT 2.0 (2312.05187).
+Weighted layers: Yang et al., "SUPERB", 2021.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from speakerlab import registry
 from speakerlab.errors import DataError, MissingExtraError
 from speakerlab.nn import layers
 from speakerlab.registry import register
-
 
 STACKED_FRAMES = 2  # feature frames that w2v-BERT takes at once
 # Off in fine-tuning: a layer or frame left out at random would not be the network that is stored.
@@ -125,12 +124,12 @@ class Ssl(nn.Module):
             ValueError: an utterance is shorter than ``min_frames``.
         """
         if layers.find_padding(feats, lengths, self.min_frames) is None or lengths is None:
-            embedding: Tensor = self.head(self._weighted_layers(feats))
-            return embedding
+            embeddings: Tensor = self.head(self._weighted_layers(feats))
+            return embeddings
         singles = [self._weighted_layers(feats[i : i + 1, :n])[0] for i, n in enumerate(lengths.tolist())]
         counts = torch.tensor([len(x) for x in singles], device=feats.device)
-        embedding = self.head(nn.utils.rnn.pad_sequence(singles, batch_first=True), counts)
-        return embedding
+        embeddings = self.head(nn.utils.rnn.pad_sequence(singles, batch_first=True), counts)
+        return embeddings  # noqa: RET504 (mypy wants the type named)
 
     def _weighted_layers(self, feats: Tensor) -> Tensor:
         """Sum [B, T', H] of the encoder's input and layers under softmax weights; no padding."""
@@ -175,5 +174,4 @@ def _with_adapters(encoder: nn.Module, rank: int) -> nn.Module:
     except ImportError as error:
         raise MissingExtraError("peft", "ssl") from error
     settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS)
-    adapted = peft.inject_adapter_in_model(settings, encoder)
-    return cast("nn.Module", adapted)
+    return peft.inject_adapter_in_model(settings, encoder)
