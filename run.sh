@@ -23,6 +23,7 @@ set=""  # settings to override, e.g. "train.epochs=5 seed=1"
 num_backend_utts=1000  # training utterances whose mean embedding the back-end subtracts
 num_valid_speakers=10  # training speakers held out for the EER after each epoch
 feats_type=raw  # raw: features on the fly; fbank: stage 2 stores them
+vad=energy  # stage 3: energy (Kaldi's rule) or silero (a network; needs the extra vad)
 use_vad=false  # stage 3 marks speech; extraction (and training on fbank) uses only that
 check_audio=true  # stage 1 decodes every file
 nj=2  # jobs of the parallel stages
@@ -94,7 +95,7 @@ fi
 if in_stage 3 "voice activity"; then
   if [[ $use_vad == true ]]; then
     for name in train ${valid_data:+valid} backend "${sets[@]}"; do
-      steps/compute_vad.sh "${parallel[@]}" --config "$config" --set "$set" \
+      steps/compute_vad.sh "${parallel[@]}" --config "$config" --set "$set" --vad "$vad" \
         "$exp/data/$name" "$exp/vad/$name"
     done
   else
