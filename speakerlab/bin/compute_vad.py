@@ -18,6 +18,7 @@ from typing import Any
 from speakerlab import config
 from speakerlab.bin import entry
 from speakerlab.bin.compute_fbank import Compute, add_data_options, write_frames
+from speakerlab.errors import SpeakerLabError
 from speakerlab.frontend.framing import FrameGrid
 from speakerlab.frontend.silero_vad import SileroConfig, SileroVad
 from speakerlab.frontend.vad import VadConfig, compute_vad
@@ -62,7 +63,13 @@ def add_rule(
 
 
 def decider(rule: VadConfig | SileroConfig, sample_rate: int, grid: FrameGrid) -> Compute:
-    """What makes the decisions for the frames of one utterance."""
+    """What makes the decisions for the frames of one utterance.
+
+    Raises:
+        SpeakerLabError: the front end has no frames but samples.
+    """
+    if grid.length == 1:
+        raise SpeakerLabError("the front end gives samples, not frames to mark; leave --use-vad false")
     if isinstance(rule, VadConfig):
         return partial(compute_vad, grid=grid, config=rule)
     return partial(SileroVad(rule, sample_rate).decisions, grid=grid)

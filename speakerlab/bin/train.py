@@ -70,8 +70,6 @@ def main(arguments: argparse.Namespace) -> None:
             torch.cuda.set_device(device)
     config = config_io.load(ExperimentConfig, arguments.config, arguments.set)
     corpus = TrainCorpus.load(arguments.train_data)
-    if rank == 0:
-        provenance.claim(arguments.exp_dir, config, corpus, overwrite=arguments.overwrite)
     torch.manual_seed(config.seed)
     dataset = make_dataset(arguments, config, corpus)
     sampler = CropSampler(
@@ -88,7 +86,8 @@ def main(arguments: argparse.Namespace) -> None:
         world=world,
     )
     validate = None
-    if rank == 0:
+    if rank == 0:  # only now: settings that cannot be built leave nothing behind
+        provenance.claim(arguments.exp_dir, config, corpus, overwrite=arguments.overwrite)
         _publish_untrained(arguments.exp_dir, config, trainer)
         if arguments.valid_data:
             validate = ValidationSet.load(

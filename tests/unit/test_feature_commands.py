@@ -15,7 +15,7 @@ import torch
 from kaldiio import load_scp_sequential
 
 from speakerlab.bin import compute_fbank, compute_vad, merge_parts
-from speakerlab.errors import ConfigError, DataError
+from speakerlab.errors import ConfigError, DataError, SpeakerLabError
 from speakerlab.frontend.fbank import Fbank, FbankConfig
 from speakerlab.frontend.mel_spectrogram import MelSpectrogram, MelSpectrogramConfig
 from speakerlab.frontend.vad import VadConfig
@@ -206,6 +206,12 @@ def test_wrong_settings_name_the_key(data_dir: Path, command: ModuleType) -> Non
 def test_wrong_vad_options_name_the_option(data_dir: Path) -> None:
     with pytest.raises(ConfigError, match="options: proportion_threshold: must lie between 0 and 1"):
         work(compute_vad, data_dir, ["--proportion-threshold", "2"])
+
+
+def test_samples_are_no_frames_to_mark(data_dir: Path) -> None:
+    (data_dir.parent / "config.yaml").write_text("frontend: {name: waveform}\n")
+    with pytest.raises(SpeakerLabError, match="samples, not frames"):
+        work(compute_vad, data_dir)
 
 
 def test_command_line_says_one_line_and_exits_1(data_dir: Path) -> None:

@@ -83,6 +83,18 @@ def test_sees_the_hidden_layers_of_the_pretrained_encoder(name, folder):
     torch.testing.assert_close(seen[-1], torch.stack(hidden).mean(0))
 
 
+def test_weights_that_do_not_fit_are_refused(folder):
+    from safetensors.torch import load_file, save_file
+
+    path, _ = folder("wavlm")
+    weights = load_file(path / "model.safetensors")
+    dropped = next(key for key in weights if "layers.1" in key)
+    del weights[dropped]
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DataError, match=f"1 missing keys: {dropped}"):
+        network("wavlm", encoder=str(path))
+
+
 @pytest.mark.parametrize("tuning", ["frozen", "lora", "full"])
 @pytest.mark.parametrize("name", NAMES)
 def test_trains_what_it_says(name, tuning):

@@ -24,6 +24,7 @@ from speakerlab.registry import register
 STACKED_FRAMES = 2  # feature frames that w2v-BERT takes at once
 # Off in fine-tuning: a layer or frame left out at random would not be the network that is stored.
 PLAIN = {"layerdrop": 0.0, "mask_time_prob": 0.0, "mask_feature_prob": 0.0, "apply_spec_augment": False}
+UNUSED = {"masked_spec_embed"}  # stands for masked frames; none are masked
 LORA_TARGETS = ["intermediate_dense", "output_dense"]  # WavLM's attention reads weights past an adapter
 
 
@@ -85,7 +86,8 @@ class Ssl(nn.Module):
         self.encoder = _encoder(config)
         sizes: Any = self.encoder.config
         # What a bundle stores: the weights come with it, the folder may be gone.
-        self.config = replace(config, encoder="", architecture=sizes.to_json_string(use_diff=False))
+        architecture = {k: v for k, v in sizes.to_dict().items() if k != "_name_or_path"}
+        self.config = replace(config, encoder="", architecture=json.dumps(architecture))
         self.takes_samples = hasattr(sizes, "conv_kernel")
         expected = 1 if self.takes_samples else int(sizes.feature_projection_input_dim) // STACKED_FRAMES
         if feat_dim != expected:
@@ -150,11 +152,26 @@ def _encoder(config: SslConfig) -> nn.Module:
         folder = Path(config.encoder)
         if not (folder / "config.json").is_file():
             raise DataError(folder, "has no config.json", "name a folder that save_pretrained made")
-        encoder = transformers.AutoModel.from_pretrained(folder, local_files_only=True, **PLAIN)
-        return cast("nn.Module", encoder)
+        return _pretrained(transformers, folder)
     sizes = json.loads(config.architecture)
     settings = transformers.AutoConfig.for_model(sizes.pop("model_type"), **{**sizes, **PLAIN})
     return cast("nn.Module", transformers.AutoModel.from_config(settings))
+
+
+def _pretrained(transformers: Any, folder: Path) -> nn.Module:
+    """The encoder in ``folder``, with every one of its weights."""
+    encoder, found = transformers.AutoModel.from_pretrained(
+        folder, local_files_only=True, output_loading_info=True, **PLAIN
+    )
+    faults = {
+        kind: sorted(map(str, set(found[f"{kind}_keys"]) - UNUSED)) for kind in ("missing", "unexpected")
+    }
+    text = "; ".join(
+        f"{len(keys)} {kind} keys: {', '.join(keys[:5])}" for kind, keys in faults.items() if keys
+    )
+    if text:
+        raise DataError(folder, f"does not fit the encoder: {text}")
+    return cast("nn.Module", encoder)
 
 
 def _transformers() -> Any:
@@ -164,6 +181,8 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise MissingExtraError("transformers", "ssl") from error
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return transformers
 
 
