@@ -56,6 +56,16 @@ NUM_PARAMETERS = {
     },
     "xvector": {"base": 4_347_868},
 }
+OWN_POOLING = {
+    "campplus",
+    "funasr_xvector",
+    "ghostvlad",
+    "redimnet",
+    "redimnet2",
+    "simam_resnet",
+    "ssl",
+    "wespeaker_ecapa",
+}
 SMALL_FEAT_DIMS = {"ssl": 1}  # 24 for the others
 # What else than a number of its choice a model takes: multiples of a number, or that number alone.
 FEAT_DIM_MULTIPLES = {"redimnet": 4, "redimnet2": 4}
@@ -82,6 +92,12 @@ SMALL = {
         "init_channels": 16,
         "num_layers": (2, 2, 2),
         "head_channels": 4,
+    },
+    "ecapa_tdnn": {
+        "embed_dim": 16,
+        "channels": (16, 16, 16, 16, 48),
+        "res2net_scale": 4,
+        "se_channels": 8,
     },
     "eres2net": {"embed_dim": 16, "num_blocks": (1, 1, 2, 1), "m_channels": 8},
     "eres2netv2": {"embed_dim": 16, "num_blocks": (1, 1, 2, 1), "m_channels": 8, "scale": 3},
@@ -118,6 +134,7 @@ SMALL = {
     "resnet_se": {"embed_dim": 16, "num_blocks": (1, 1, 2, 1), "m_channels": 16},
     "simam_resnet": {"embed_dim": 16, "num_blocks": (1, 1, 2, 1), "m_channels": 4, "bottleneck": 8},
     "ssl": {"embed_dim": 16, "head": "tdnn", "tuning": "full", "architecture": json.dumps(TINY_WAVLM)},
+    "wespeaker_ecapa": {"embed_dim": 16, "channels": 16},
     "xvector": {"embed_dim": 16, "hidden_dim": 24, "stats_dim": 40},
     "tdnn": {"embed_dim": 16, "channels": (24, 24, 24, 24, 40)},
 }
@@ -289,6 +306,19 @@ def test_too_short_or_too_long_is_refused(name):
         model(features(2, 50, small_feat_dim(name)), torch.tensor([50, short]))
     with pytest.raises(ValueError, match=r"51.*50 frames"):
         model(features(2, 50, small_feat_dim(name)), torch.tensor([51, 50]))
+
+
+def test_takes_any_pooling(name):
+    cls = registry.get("model", name)
+    if name in OWN_POOLING:
+        assert not hasattr(cls.Config(), "pooling")
+        return
+    feats, lengths = features(2, 60, small_feat_dim(name)), torch.tensor([60, 41])
+    for pooling in registry.names("pooling"):
+        torch.manual_seed(0)
+        model = cls(cls.Config(**{**SMALL[name], "pooling": pooling}), feat_dim=small_feat_dim(name)).eval()
+        batched, single = model(feats, lengths), model(feats[1:, :41])
+        assert distance(batched[1], single[0]) < 1e-5, pooling
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
