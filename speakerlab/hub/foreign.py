@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speakerlab import config as config_io
-from speakerlab.errors import ConfigError, DataError
+from speakerlab.errors import DataError
 from speakerlab.hub import bundle
 from speakerlab.registry import nearest
 
@@ -56,10 +56,7 @@ def to_bundle(
     """
     config = config_io.from_mapping(bundle.EmbedderConfig, settings, origin.description)
     feat_dim = config.frontend.build().dim
-    try:
-        model = config.model.build(feat_dim=feat_dim)
-    except ValueError as error:  # the network cannot take that many features
-        raise ConfigError(origin.description, [str(error)]) from error
+    model = config.model.build(feat_dim=feat_dim)
     bundle.load_strict(model, state, origin.weights)
     hashes = {
         origin.weights.name: bundle.sha256(origin.weights),

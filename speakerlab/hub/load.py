@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import ModuleType
 
 from speakerlab.errors import DataError
 from speakerlab.hub import (
@@ -15,6 +16,7 @@ from speakerlab.hub import (
     ghostvlad,
     model_ids,
     modelscope_dir,
+    redimnet_pt,
     three_d_speaker,
     wespeaker_dir,
 )
@@ -23,8 +25,8 @@ from speakerlab.hub.self_supervised import Frontend
 
 KNOWN = (
     "a bundle (bundle.json), a ModelScope model (configuration.json), a 3D-Speaker experiment (config.yaml "
-    "and models/), a FunASR x-vector (sv.yaml), a WeSpeaker model (config.yaml and avg_model.pt) or "
-    "GhostVLAD (.h5)"
+    "and models/), a FunASR x-vector (sv.yaml), a WeSpeaker model (config.yaml and avg_model.pt), "
+    "a ReDimNet file (.pt) or GhostVLAD (.h5)"
 )
 
 
@@ -55,16 +57,18 @@ def load_model(source: str | Path, ssl_frontend: Frontend = "mel_spectrogram") -
 def _read(path: Path, ssl_frontend: Frontend) -> Bundle:
     if (path / bundle.CARD).is_file():
         return bundle.load(path)
-    if funasr_dir.recognises(path):  # before ModelScope's: it has a configuration.json too
-        return funasr_dir.load(path)
-    if modelscope_dir.recognises(path):
-        return modelscope_dir.load(path, ssl_frontend)
-    if wespeaker_dir.recognises(path):
-        return wespeaker_dir.load(path)
-    if three_d_speaker.recognises(path):
-        return three_d_speaker.load(path, ssl_frontend)
-    if ghostvlad.recognises(path):
-        return ghostvlad.load(path)
+    readers: tuple[tuple[ModuleType, tuple[Frontend, ...]], ...] = (
+        (funasr_dir, ()),  # before ModelScope's: it has a configuration.json too
+        (modelscope_dir, (ssl_frontend,)),
+        (wespeaker_dir, ()),
+        (three_d_speaker, (ssl_frontend,)),
+        (redimnet_pt, ()),
+        (ghostvlad, ()),
+    )
+    for reader, options in readers:
+        if reader.recognises(path):
+            found: Bundle = reader.load(path, *options)
+            return found
     raise DataError(path, f"is not {KNOWN}")
 
 

@@ -2,7 +2,8 @@
 
 ``load(Path("voxceleb_resnet293_LM"))`` -> Bundle. Features are Kaldi's, of samples times 32768 in a Hamming
 window, minus their mean; dither is 0, as in WeSpeaker's own extraction. ``tfmel`` is our ``tf_mel``. Its
-TSTP adds 1e-7 under the root, ours 1e-8: relative differences of embeddings stay near 1e-5.
+TSTP adds 1e-7 under the root, ours 1e-8: relative differences of embeddings stay near 1e-5, and near 1e-4
+where many channels are constant, as XVEC's in utterances below a second.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from typing import Any, NamedTuple
 from speakerlab import config as config_io
 from speakerlab import registry
 from speakerlab.errors import DataError
-from speakerlab.hub import foreign
+from speakerlab.hub import foreign, redimnet_pt
 from speakerlab.hub.bundle import Bundle
 from speakerlab.hub.foreign import State
 from speakerlab.registry import nearest
 
 DESCRIPTION, WEIGHTS = "config.yaml", "avg_model.pt"
-EPS = 1e-8  # of the front end tfmel
 BN_EPS = 1e-5  # of ReDimNet's normalisation of what is pooled
 POOLINGS = {"TAP": "tap", "TSTP": "tstp", "ASTP": "astp", "MHASTP": "mhastp", "MQMHASTP": "mqmhastp"}
 
@@ -50,25 +50,21 @@ def _translate_eres2net(state: State) -> State:
 
 
 def _translate_redimnet(state: State) -> State:
-    """Theirs keeps the fusions apart from the stages, and does not normalise what is pooled."""
+    """Theirs does not normalise what is pooled."""
     import torch
 
-    last = f"backbone.inputs_weights.{sum('inputs_weights' in key for key in state) - 1}"
-    moved = {}
-    for key, value in state.items():
-        name = re.sub(r"^(backbone\.stage\d+\.)(\d+)", lambda m: f"{m[1]}{int(m[2]) + 2}", key)
-        name = "backbone.fin_wght1d.w" if name == last else name.replace("seg_1.", "linear.")
-        moved[re.sub(r"^backbone\.inputs_weights\.(\d+)$", r"backbone.stage\1.0.w", name)] = value
+    moved = {re.sub(r"^seg_1\.", "linear.", key): value for key, value in state.items()}
     zeros = torch.zeros(state["seg_1.weight"].shape[1] if "seg_1.weight" in state else 0)
     neutral = {"weight": zeros + 1, "bias": zeros, "running_mean": zeros, "running_var": zeros + 1 - BN_EPS}
     neutral["num_batches_tracked"] = torch.tensor(0)
-    return {**moved, **{f"bn.{key}": value for key, value in neutral.items()}}
+    return {**redimnet_pt.place_fusions(moved), **{f"bn.{key}": value for key, value in neutral.items()}}
 
 
 _DIMS = {"feat_dim": "feat_dim", "embed_dim": "embed_dim"}
 _POOLED = {**_DIMS, "pooling_func": "pooling"}
 _TWO_LAYERS = {**_POOLED, "two_emb_layer": "two_emb_layer"}
 _ERES2NET = {**_TWO_LAYERS, "baseWidth": "base_width", "scale": "scale", "expansion": "expansion"}
+_XVECTOR = {**_POOLED, "hid_dim": "hidden_dim", "stats_dim": "stats_dim"}
 _ECAPA = {**_DIMS, "emb_bn": "embed_norm"}
 _SIMAM = {"acoustic_dim": "feat_dim", "embed_dim": "embed_dim", "in_planes": "m_channels", "dropout": None}
 _REDIMNET = {"pooling_func": "ASTP", "two_emb_layer": False}
@@ -76,6 +72,11 @@ _REDIMNET = {"pooling_func": "ASTP", "two_emb_layer": False}
 
 def _redimnet(variant: str, **settings: Any) -> _Network:
     return _Network("redimnet", variant, _DIMS, _REDIMNET, settings, _translate_redimnet)
+
+
+def _redimnet2(variant: str, **settings: Any) -> _Network:
+    names = {**_DIMS, "return_2d_output": "image_head"}
+    return _Network("redimnet2", variant, names, {"pooling_func": "ASTP"}, {"image_head": False, **settings})
 
 
 _NETWORKS = {
@@ -102,8 +103,15 @@ _NETWORKS = {
     "ReDimNetB4": _redimnet("b4"),
     "ReDimNetB5": _redimnet("b5"),
     "ReDimNetB6": _redimnet("b6"),
-    # its other sizes of ReDimNet2 are not those of the authors
-    "ReDimNet2B6": _Network("redimnet2", "b6", _DIMS, {"pooling_func": "ASTP"}),
+    # those of ReDimNet2 are the authors' with another head, but B3, which is a wider B0
+    "ReDimNet2B0": _redimnet2("b0"),
+    "ReDimNet2B1": _redimnet2("b1", head_channels=64),
+    "ReDimNet2B2": _redimnet2("b2", head_channels=64),
+    "ReDimNet2B3": _redimnet2("b0", channels=24),
+    "ReDimNet2B4": _redimnet2("b4"),
+    "ReDimNet2B5": _redimnet2("b5"),
+    "ReDimNet2B6": _redimnet2("b6", image_head=True),
+    "XVEC": _Network("xvector", "base", _XVECTOR, settings={"two_emb_layer": True}),
 }
 
 
@@ -161,8 +169,9 @@ def _front_end(conf: Mapping[str, Any], path: Path) -> dict[str, Any]:
     kind = conf.get("frontend", "fbank")
     rate = conf.get("resample_rate", 16000)
     if kind == "tfmel":
-        front = _tf_mel(_section(conf, "tfmel_args", path), rate, path)
-        return {"frontend": front, "cmvn": {"mean": True}}  # part of this front end, whatever cmvn says
+        mel = redimnet_pt.mel_settings(_section(conf, "tfmel_args", path), rate, path)
+        # the mean's removal is part of this front end, whatever cmvn says
+        return {"frontend": {"name": "tf_mel", **mel}, "cmvn": {"mean": True}}
     if kind != "fbank":
         raise DataError(path, f"dataset_args.frontend '{kind}' is not read; valid: fbank, tfmel")
     fbank, cmvn = _section(conf, "fbank_args", path), _section(conf, "cmvn_args", path)
@@ -179,24 +188,6 @@ def _front_end(conf: Mapping[str, Any], path: Path) -> dict[str, Any]:
         "frame_shift_ms": fbank.get("frame_shift", 10),
     }
     return {"frontend": front, "cmvn": {"mean": use_cmvn and cmvn.get("norm_mean", True)}}
-
-
-def _tf_mel(conf: Mapping[str, Any], rate: int, path: Path) -> dict[str, Any]:
-    """WeSpeaker's ``TFMelFrontend``, with its defaults where ``conf`` is silent."""
-    if conf.get("eps", EPS) != EPS:
-        raise DataError(path, f"dataset_args.tfmel_args.eps: only {EPS} is read")
-    return {
-        "name": "tf_mel",
-        "sample_rate": rate,
-        "num_mels": conf.get("n_mels", 80),
-        "n_fft": conf.get("n_fft", 512),
-        "frame_length_ms": 1000 * conf.get("win_length", 400) / rate,
-        "frame_shift_ms": 1000 * conf.get("hop_length", 160) / rate,
-        "normalise": conf.get("norm_signal", False),
-        "preemphasis": 0.97 if conf.get("do_preemph", True) else 0.0,
-        "low_hz": conf.get("f_min", 20),
-        "high_hz": conf.get("f_max", 7600),
-    }
 
 
 def _section(config: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:

@@ -7,6 +7,8 @@ before every convolution over time, as the convolution's own zero padding does f
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -90,6 +92,11 @@ def spatial_mean(x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
 def deviation(variance: Tensor) -> Tensor:
     """The square root of a variance, with a finite gradient at 0 (where the root is 1e-6)."""
     return variance.clamp(min=1e-12).sqrt()
+
+
+def named(**modules: nn.Module) -> nn.Sequential:
+    """``modules`` one after the other, under their names."""
+    return nn.Sequential(OrderedDict(modules))
 
 
 def build_pooling(name: str, in_dim: int) -> tuple[nn.Module, int]:

@@ -117,6 +117,15 @@ def test_very_deep_networks(tmp_path, name):
     peers.check_features(lambda feats: embed(network.double(), feats), load_model(tmp_path), torch.float64)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"hid_dim": 64, "stats_dim": 96, "embed_dim": 32}])
+def test_xvec(tmp_path, arguments):
+    """On features that leave no channel constant, where TSTP's 1e-7 and our 1e-8 would show."""
+    arguments = {"feat_dim": 80, "pooling_func": "TSTP", **arguments}
+    network = peers.build(lambda: peers.module("wespeaker.models.tdnn").XVEC(**arguments))
+    write(tmp_path, "XVEC", arguments, network)
+    peers.check_features(lambda feats: embed(network, feats), load_model(tmp_path))
+
+
 def test_names_of_several_gpus(tmp_path, caplog):
     cls = peers.module("wespeaker.models.resnet").ResNet18
     network = peers.build(lambda: cls(80, 32))
@@ -127,15 +136,24 @@ def test_names_of_several_gpus(tmp_path, caplog):
     peers.check_features(lambda feats: embed(network, feats), loaded)
 
 
-def test_redimnet2_behind_its_own_front_end(tmp_path):
+REDIMNET2 = {
+    **{f"ReDimNet2B{size}": {} for size in range(7)},
+    "ReDimNet2B1-image": {"return_2d_output": True},
+    "ReDimNet2B4-image": {"return_2d_output": True},
+}
+
+
+@pytest.mark.parametrize("case", REDIMNET2)
+def test_redimnet2_behind_its_own_front_end(tmp_path, case):
     """Its mel spectrogram is a module of the network, whose fixed filters are in the checkpoint."""
     settings = {"n_mels": 72, "hop_length": 160, "win_length": 400, "n_fft": 512, "f_min": 20, "f_max": 7600}
     settings |= {"do_preemph": True, "norm_signal": True, "do_spec_aug": False, "eps": 1e-8}
     frontend = peers.module("wespeaker.frontend.tfmel").TFMelFrontend(**settings, sample_rate=16000)
-    arguments = {"feat_dim": 72, "embed_dim": 192, "pooling_func": "ASTP"}
-    cls = peers.module("wespeaker.models.redimnet2").ReDimNet2B6
+    arguments = {"feat_dim": 72, "embed_dim": 192, "pooling_func": "ASTP", **REDIMNET2[case]}
+    name = case.split("-")[0]
+    cls = getattr(peers.module("wespeaker.models.redimnet2"), name)
     network = peers.build(lambda: Transposed(cls(**arguments)), 72).network
     network.add_module("frontend", frontend.eval())
     dataset = {"frontend": "tfmel", "tfmel_args": settings, "resample_rate": 16000, "cmvn": False}
-    write(tmp_path, "ReDimNet2B6", arguments, network, **dataset)
+    write(tmp_path, name, arguments, network, **dataset)
     peers.check_waveforms(lambda samples: network(frontend(samples)[0]), load_model(tmp_path))

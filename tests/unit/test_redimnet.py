@@ -1,6 +1,7 @@
 """ReDimNet and ReDimNet2: reshaping, fusion, norms, strides, and the layout of the published checkpoints."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,6 +78,24 @@ def test_redimnet2_leaves_out_frames_beyond_a_multiple_of_its_strides():
     assert torch.allclose(model(feats, torch.tensor([43, 27]))[1:], alone, atol=1e-6)
 
 
+def test_redimnet2_pools_an_image_channels_first_and_a_sequence_as_it_is():
+    config = ReDimNet2Config(8, 2, (1, 2), (1, 2), (1, 1), (1, 1), (2, 2), head_channels=0)
+    image = ReDimNet2(config, feat_dim=4).eval().backbone
+    sequence = ReDimNet2(replace(config, image_head=False), feat_dim=4).eval().backbone
+    sequence.load_state_dict(image.state_dict())
+    x = torch.randn(1, 1, 4, 6)
+    expected = sequence(x, None).reshape(1, 2, 4, 6).transpose(1, 2)  # 2 rows of 4 channels each
+    assert torch.equal(image(x, None), expected.reshape(1, 8, 6))
+
+
+def test_redimnet2_has_one_head_of_each_dimension():
+    config = ReDimNet2Config(8, 2, (1, 2), (1, 2), (1, 1), (1, 1), (2, 2), head_channels=3)
+    for image_head, shape, out_dim in ((True, (3, 4, 1, 1), 6), (False, (3, 8, 1), 3)):
+        backbone = ReDimNet2(replace(config, image_head=image_head), feat_dim=4).eval().backbone
+        assert backbone.head.weight.shape == shape
+        assert backbone(torch.randn(2, 1, 4, 6), None).shape == (2, out_dim, 6)
+
+
 @pytest.mark.parametrize(
     ("variant", "num_tensors", "num_values"), [("b2", 556, 5_100_983), ("b5", 1052, 7_709_351)]
 )
@@ -104,7 +123,11 @@ def test_redimnet2_has_names_and_shapes_of_the_published_file():
         (ReDimNet, "b4", 6.3),
         (ReDimNet, "b6", 15.0),
         (ReDimNet2, "b0", 1.1),
+        (ReDimNet2, "b1", 2.1),
+        (ReDimNet2, "b2", 3.6),
         (ReDimNet2, "b3", 4.1),
+        (ReDimNet2, "b4", 6.6),
+        (ReDimNet2, "b5", 8.9),
         (ReDimNet2, "b6", 12.3),
     ],
 )

@@ -1,5 +1,7 @@
 """x-vector: names and shapes of the published checkpoints, the network against sums frame by frame."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,9 @@ SMALL = XvectorConfig(embed_dim=4, hidden_dim=6, stats_dim=7)
 TAPS = ((-2, -1, 0, 1, 2), (-2, 0, 2), (-3, 0, 3), (0,), (0,))  # Snyder et al., table 1
 
 
-def build() -> Xvector:
+def build(config: XvectorConfig = SMALL) -> Xvector:
     torch.manual_seed(0)
-    model = Xvector(SMALL, feat_dim=3)
+    model = Xvector(config, feat_dim=3)
     for key, value in model.state_dict().items():
         if key.endswith(("running_mean", "bias")):
             value.normal_(0, 0.5)
@@ -32,6 +34,12 @@ def test_names_and_shapes_are_the_published_ones():
     assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == expected
 
 
+def test_a_second_linear_layer_has_the_names_of_wespeaker():
+    more = build(replace(SMALL, two_emb_layer=True)).state_dict().keys() - build().state_dict().keys()
+    statistics = {f"seg_bn_1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+    assert more == {"seg_2.weight", "seg_2.bias"} | statistics
+
+
 def reference(model: Xvector, feats: np.ndarray) -> np.ndarray:
     """Every output frame from the input frames the paper lists, as long as all of them exist."""
     state = {key: value.double().numpy() for key, value in model.state_dict().items()}
@@ -48,11 +56,16 @@ def reference(model: Xvector, feats: np.ndarray) -> np.ndarray:
     x = np.stack(list(frames.values()))
     assert len(x) == len(feats) - 14
     pooled = np.concatenate([x.mean(axis=0), np.sqrt(x.var(axis=0, ddof=1) + 1e-8)])
-    return state["seg_1.weight"] @ pooled + state["seg_1.bias"]
+    first = state["seg_1.weight"] @ pooled + state["seg_1.bias"]
+    if "seg_2.weight" not in state:
+        return first
+    mean, var = state["seg_bn_1.running_mean"], state["seg_bn_1.running_var"]
+    return state["seg_2.weight"] @ ((np.maximum(first, 0) - mean) / np.sqrt(var + 1e-5)) + state["seg_2.bias"]
 
 
-def test_embeddings_of_a_batch_equal_the_slow_reference():
-    model = build()
+@pytest.mark.parametrize("two_emb_layer", [False, True])
+def test_embeddings_of_a_batch_equal_the_slow_reference(two_emb_layer):
+    model = build(replace(SMALL, two_emb_layer=two_emb_layer))
     lengths = [16, 29, 17, 30]
     feats = torch.randn(4, 30, 3, generator=torch.Generator().manual_seed(1)) * 2
     embeddings = model(feats, torch.tensor(lengths)).detach()

@@ -7,7 +7,6 @@ Interspeech 2020. Parameters have the names and shapes of the published checkpoi
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -92,8 +91,8 @@ class EcapaTdnn(nn.Module):
         self.mfa = _Tdnn(sum(config.channels[1:-1]), config.channels[-1], *taps[-1])
         # Named as in the checkpoints, whatever the pooling.
         self.asp, pooled_dim = layers.build_pooling(config.pooling, config.channels[-1])
-        self.asp_bn = _named(norm=nn.BatchNorm1d(pooled_dim))
-        self.fc = _named(conv=nn.Conv1d(pooled_dim, config.embed_dim, 1))
+        self.asp_bn = layers.named(norm=nn.BatchNorm1d(pooled_dim))
+        self.fc = layers.named(conv=nn.Conv1d(pooled_dim, config.embed_dim, 1))
 
     def forward(self, feats: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Features [B, T, F], valid frames [B] or None for all, to embeddings [B, E], not normalised.
@@ -121,8 +120,8 @@ class _Tdnn(nn.Module):
     def __init__(self, in_channels: int, channels: int, size: int = 1, dilation: int = 1) -> None:
         super().__init__()
         self.reach = _reach(size, dilation)
-        self.conv = _named(conv=nn.Conv1d(in_channels, channels, size, dilation=dilation))
-        self.norm = _named(norm=nn.BatchNorm1d(channels))
+        self.conv = layers.named(conv=nn.Conv1d(in_channels, channels, size, dilation=dilation))
+        self.norm = layers.named(norm=nn.BatchNorm1d(channels))
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
         y: Tensor = self.norm(torch.relu_(self.conv(_mirror(x, self.reach, padding))))
@@ -138,10 +137,10 @@ class _Block(nn.Module):
         self.tdnn1 = _Tdnn(channels, channels)
         self.res2net_block = _Res2Net(channels, config.res2net_scale, size, dilation)
         self.tdnn2 = _Tdnn(channels, channels)
-        self.se_block = _named(
-            conv1=_named(conv=nn.Conv1d(channels, config.se_channels, 1)),
+        self.se_block = layers.named(
+            conv1=layers.named(conv=nn.Conv1d(channels, config.se_channels, 1)),
             relu=nn.ReLU(inplace=True),
-            conv2=_named(conv=nn.Conv1d(config.se_channels, channels, 1)),
+            conv2=layers.named(conv=nn.Conv1d(config.se_channels, channels, 1)),
             sigmoid=nn.Sigmoid(),
         )
 
@@ -167,11 +166,6 @@ class _Res2Net(nn.Module):
         for block, group in zip(list(self.blocks)[1:], others, strict=True):
             outputs.append(block(group + outputs[-1], padding))
         return torch.cat(outputs, dim=1)
-
-
-def _named(**modules: nn.Module) -> nn.Sequential:
-    """``modules`` one after the other, under their names."""
-    return nn.Sequential(OrderedDict(modules))
 
 
 def _reach(size: int, dilation: int) -> int:

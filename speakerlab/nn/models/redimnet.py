@@ -95,7 +95,10 @@ class ReDimNet(blocks.ReshapeNetwork):
             192, 32, _BY_12, (4, 6, 6, 8, 8, 8), (4, 2, 2, 1, 1, 1), (32, 32, 24, 24, 16, 16), "resnet", 32
         ),
     }
-    FEAT_DIMS: ClassVar[dict[str, int]] = {"b0": 60, **dict.fromkeys(("b1", "b2", "b3", "b4", "b5", "b6"), 72)}
+    FEAT_DIMS: ClassVar[dict[str, int]] = {
+        "b0": 60,
+        **dict.fromkeys(("b1", "b2", "b3", "b4", "b5", "b6"), 72),
+    }
 
     def __init__(self, config: ReDimNetConfig, feat_dim: int) -> None:
         blocks.check_feat_dim(feat_dim, math.prod(config.strides))

@@ -36,6 +36,8 @@ class ReDimNet2Config:
         expansions: channels of each stage's 2-D blocks, in channels of its map.
         reductions: channels and rows of a map over the width of each stage's time context.
         head_channels: channels to which those of the last map are brought; 0 leaves them.
+        image_head: whether the head sees the last map as an image, as in all sizes of the authors, or as a
+            sequence, as in WeSpeaker's B0 to B5.
         map_norm: whether all maps are normalised over the rows and time, by channel.
     """
 
@@ -47,6 +49,7 @@ class ReDimNet2Config:
     expansions: tuple[float, ...] = (2, 1, 1, 1, 1, 1)
     reductions: tuple[int, ...] = (36, 36, 36, 36, 18, 18)
     head_channels: int = 64
+    image_head: bool = True
     map_norm: bool = False
 
     def __post_init__(self) -> None:
@@ -66,6 +69,9 @@ class ReDimNet2Config:
             raise ValueError("head_channels: must be 0 or more")
 
 
+_B2 = ReDimNet2Config(
+    channels=20, strides=(1, 2, 1, 3, 1, 2), reductions=(40, 30, 30, 20, 20, 10), head_channels=0
+)
 _B3 = ReDimNet2Config(
     channels=24, expansions=(4, 3, 2, 1, 1, 1), reductions=(24, 24, 24, 24, 24, 24), head_channels=0
 )
@@ -94,7 +100,11 @@ class ReDimNet2(blocks.ReshapeNetwork):
     PAPER: ClassVar[str] = "arXiv 2603.11841"
     VARIANTS: ClassVar[dict[str, ReDimNet2Config]] = {
         "b0": ReDimNet2Config(),
+        "b1": ReDimNet2Config(channels=16, reductions=(32, 32, 32, 32, 16, 16), head_channels=0),
+        "b2": _B2,
         "b3": _B3,
+        "b4": replace(_B3, channels=32),
+        "b5": replace(_B3, channels=48, reductions=(48, 48, 48, 48, 32, 32), head_channels=256),
         "b6": _B6,
         # Those trained with VoxBlink2:
         "b3_norm": replace(_B3, head_channels=224, map_norm=True),
@@ -122,15 +132,19 @@ class ReDimNet2(blocks.ReshapeNetwork):
 
 
 class _Backbone(blocks.Backbone):
-    """The maps and their fusion, as an image with the channels of the head."""
+    """The maps, their fusion and the head."""
 
     def __init__(self, config: ReDimNet2Config, feat_dim: int) -> None:
         super().__init__(config.channels, feat_dim, _build_stages(config, feat_dim))
         self.stem_gnorm = MapNorm(config.channels, feat_dim) if config.map_norm else None
-        growth = math.prod(config.strides)
-        channels, self.rows = config.channels * growth, feat_dim // growth
-        self.head = nn.Conv2d(channels, config.head_channels, 1) if config.head_channels else nn.Identity()
+        self.rows = feat_dim // math.prod(config.strides) if config.image_head else 1
+        channels = config.channels * feat_dim // self.rows
         self.out_dim = (config.head_channels or channels) * self.rows
+        self.image_head = config.image_head
+        self.head: nn.Module = nn.Identity()
+        if config.head_channels:
+            conv = nn.Conv2d if config.image_head else nn.Conv1d
+            self.head = conv(channels, config.head_channels, 1)
 
     def first_map(self, x: Tensor, padding: Tensor | None) -> Tensor:
         x = super().first_map(x, padding)
@@ -138,8 +152,11 @@ class _Backbone(blocks.Backbone):
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
         """Features [B, 1, F, T] and their padding to [B, out_dim, T]."""
-        image: Tensor = self.head(blocks.to_image(super().forward(x, padding), self.rows))
-        return image.flatten(1, 2)
+        x = super().forward(x, padding)
+        if self.image_head:
+            x = blocks.to_image(x, self.rows)
+        y: Tensor = self.head(x)
+        return y.flatten(1, -2)
 
 
 class MapNorm(nn.Module):

@@ -1,4 +1,4 @@
-"""x-vector in Kaldi's form: five convolutions over time without padding, a pooling, one linear layer.
+"""x-vector in Kaldi's form: five convolutions over time without padding, a pooling, a linear layer.
 
 ``Xvector(XvectorConfig(), feat_dim=80)(feats, lengths)``: [B, T, 80] to [B, 512].
 Snyder et al., "X-vectors: robust DNN embeddings for speaker recognition", ICASSP 2018. Parameters have
@@ -29,12 +29,14 @@ class XvectorConfig:
         hidden_dim: channels of the first four convolutions.
         stats_dim: channels of the fifth, which the pooling sees.
         pooling: name of the pooling.
+        two_emb_layer: whether a second linear layer follows, as in WeSpeaker's.
     """
 
     embed_dim: int = 512
     hidden_dim: int = 512
     stats_dim: int = 1500
     pooling: str = "tstp"
+    two_emb_layer: bool = False
 
     def __post_init__(self) -> None:
         for name in ("embed_dim", "hidden_dim", "stats_dim"):
@@ -64,6 +66,10 @@ class Xvector(nn.Module):
             self.add_module(f"frame_{i + 1}", _FrameLayer(widths[i], widths[i + 1], size, dilation))
         self.pool, pooled_dim = layers.build_pooling(config.pooling, config.stats_dim)
         self.seg_1 = nn.Linear(pooled_dim, config.embed_dim)
+        self.two_emb_layer = config.two_emb_layer
+        if config.two_emb_layer:
+            self.seg_bn_1 = nn.BatchNorm1d(config.embed_dim, affine=False)
+            self.seg_2 = nn.Linear(config.embed_dim, config.embed_dim)
 
     def forward(self, feats: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Features [B, T, F], valid frames [B] or None for all, to embeddings [B, E], not normalised.
@@ -76,6 +82,8 @@ class Xvector(nn.Module):
         for i in range(1, len(KERNEL_SIZES) + 1):
             x, padding = self.get_submodule(f"frame_{i}")(x, padding)
         embedding: Tensor = self.seg_1(layers.pool(self.pool, x, padding))
+        if self.two_emb_layer:
+            embedding = self.seg_2(self.seg_bn_1(torch.relu(embedding)))
         return embedding
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
@@ -55,8 +54,8 @@ class ChannelAttentiveStatistics(nn.Module):
         self.global_context = config.global_context
         hidden = ContextConv1d(in_dim * (3 if config.global_context else 1), config.bottleneck, 1)
         norm = nn.BatchNorm1d(config.bottleneck)
-        self.tdnn = nn.Sequential(OrderedDict(conv=_named(conv=hidden), norm=_named(norm=norm)))
-        self.conv = _named(conv=nn.Conv1d(config.bottleneck, in_dim, 1))
+        self.tdnn = layers.named(conv=layers.named(conv=hidden), norm=layers.named(norm=norm))
+        self.conv = layers.named(conv=nn.Conv1d(config.bottleneck, in_dim, 1))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """[B, C, T], ``lengths`` [B] of at least one frame, to [B, 2C]."""
@@ -69,8 +68,3 @@ class ChannelAttentiveStatistics(nn.Module):
         hidden = torch.relu(self.tdnn.get_submodule("conv.conv")(x, context))
         scores = self.conv(torch.tanh(self.tdnn.get_submodule("norm")(hidden)))
         return statistics(x, softmax_over_frames(scores, padding), FLOOR)
-
-
-def _named(**modules: nn.Module) -> nn.Sequential:
-    """``modules`` one after the other, under their names."""
-    return nn.Sequential(OrderedDict(modules))
