@@ -23,8 +23,6 @@ class WaveformConfig:
         require({"sample_rate: must be positive": self.sample_rate > 0})
 
 
-
-
 @register("frontend")
 class Waveform(FramedFrontend):
     """A frame is a sample."""
