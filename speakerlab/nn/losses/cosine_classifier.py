@@ -8,6 +8,7 @@ A loss derives from ``CosineClassifier`` and says in ``criterion`` what becomes 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from speakerlab.nn.losses.margin import MarginConfig, SmoothedMarginConfig, With
 FLOOR = 1e-30
 
 
-class CosineClassifier(WithMargin):
+class CosineClassifier(WithMargin, ABC):
     """Centres of all classes, the cosines with them, and the margin of the moment.
 
     All is computed in float32 (float64 for float64 embeddings), under autocast too. ``weight`` [N * K, E]
@@ -47,9 +48,9 @@ class CosineClassifier(WithMargin):
             cosine = self._cosines(embeddings)
             return self.criterion(cosine, labels), self.config.scale * cosine
 
+    @abstractmethod
     def criterion(self, cosine: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of cosines [B, N] and labels [B]."""
-        raise NotImplementedError
 
     def _cosines(self, embeddings: Tensor) -> Tensor:
         """[B, N]: cosines with the nearest centre of each class."""
@@ -69,9 +70,9 @@ class MarginSoftmax(CosineClassifier):
         logits = self.config.scale * self.with_margin(cosine, labels)
         return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
 
+    @abstractmethod
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
         """Cosines [B, N] as the softmax sees them in training."""
-        raise NotImplementedError
 
 
 def cosines(embeddings: Tensor, centers: Tensor) -> Tensor:
