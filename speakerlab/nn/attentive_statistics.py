@@ -7,6 +7,7 @@ Okabe et al., "Attentive statistics pooling", 2018. Names and shapes of paramete
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,21 @@ from torch.nn import functional as F
 from speakerlab.nn import layers
 
 WESPEAKER_FLOOR = 1e-7  # of a variance in WeSpeaker's attentive poolings; shows where a channel is constant
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """Settings of an attention network over frames.
+
+    Attributes:
+        bottleneck: width of the attention network.
+    """
+
+    bottleneck: int = 128
+
+    def __post_init__(self) -> None:
+        if self.bottleneck < 1:
+            raise ValueError("bottleneck: must be at least 1")
 
 
 def softmax_over_frames(scores: Tensor, padding: Tensor | None) -> Tensor:

@@ -12,27 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from speakerlab.nn import layers
-from speakerlab.nn.attentive_statistics import ContextConv1d, softmax_over_frames, statistics
+from speakerlab.nn.attentive_statistics import AttentionConfig, ContextConv1d, softmax_over_frames, statistics
 from speakerlab.registry import register
 
 FLOOR = 1e-12  # of a variance, as in the published models
 
 
 @dataclass(frozen=True)
-class AspConfig:
-    """Settings of ``asp``.
+class AspConfig(AttentionConfig):
+    """Settings of ``asp``: that of the attention network, and one more.
 
     Attributes:
-        bottleneck: width of the attention network.
         global_context: whether attention sees the mean and deviation of the utterance beside each frame.
     """
 
-    bottleneck: int = 128
     global_context: bool = True
-
-    def __post_init__(self) -> None:
-        if self.bottleneck < 1:
-            raise ValueError("bottleneck: must be at least 1")
 
 
 @register("pooling")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from speakerlab.nn import layers
 from speakerlab.nn.attentive_statistics import (
     WESPEAKER_FLOOR,
+    AttentionConfig,
     ContextConv1d,
     softmax_over_frames,
     statistics,
@@ -22,20 +23,14 @@ from speakerlab.registry import register
 
 
 @dataclass(frozen=True)
-class AstpConfig:
-    """Settings of ``astp``.
+class AstpConfig(AttentionConfig):
+    """Settings of ``astp``: that of the attention network, and one more.
 
     Attributes:
-        bottleneck: width of the attention network.
         global_context: whether attention sees the mean and deviation of the utterance beside each frame.
     """
 
-    bottleneck: int = 128
     global_context: bool = False
-
-    def __post_init__(self) -> None:
-        if self.bottleneck < 1:
-            raise ValueError("bottleneck: must be at least 1")
 
 
 @register("pooling")

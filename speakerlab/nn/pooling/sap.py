@@ -12,23 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from speakerlab.nn import layers
-from speakerlab.nn.attentive_statistics import softmax_over_frames
+from speakerlab.nn.attentive_statistics import AttentionConfig, softmax_over_frames
 from speakerlab.registry import register
 
 
 @dataclass(frozen=True)
-class SapConfig:
-    """Settings of ``sap``.
-
-    Attributes:
-        bottleneck: width of the attention network.
-    """
-
-    bottleneck: int = 128
-
-    def __post_init__(self) -> None:
-        if self.bottleneck < 1:
-            raise ValueError("bottleneck: must be at least 1")
+class SapConfig(AttentionConfig):
+    """The setting of the attention network."""
 
 
 @register("pooling")
