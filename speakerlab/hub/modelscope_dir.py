@@ -56,7 +56,8 @@ def recognises(path: Path) -> bool:
 
 def is_complete(path: Path) -> bool:
     """Whether the checkpoint that ``configuration.json`` names is there too."""
-    name = foreign.read_json(path / DESCRIPTION).get("model", {}).get("pretrained_model")
+    section = foreign.read_json(path / DESCRIPTION).get("model")
+    name = section.get("pretrained_model") if isinstance(section, dict) else None
     return isinstance(name, str) and (path / name).is_file()
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from speakerlab import registry
 from speakerlab.errors import ConfigError, DataError, MissingExtraError
-from speakerlab.hub import bundle, foreign, keras_h5, self_supervised, three_d_speaker
+from speakerlab.hub import bundle, foreign, keras_h5, modelscope_dir, self_supervised, three_d_speaker
 from speakerlab.hub.load import load_model
 
 
@@ -430,3 +430,10 @@ def test_nothing_and_something_else(tmp_path):
         load_model(tmp_path)
     with pytest.raises(DataError, match="no such file or folder, and no model id"):
         load_model(tmp_path / "nothing" / "here")
+
+
+def test_a_description_of_another_shape_is_no_complete_model(tmp_path):
+    (tmp_path / "configuration.json").write_text('{"model": "Paraformer"}')
+    assert not modelscope_dir.is_complete(tmp_path)
+    with pytest.raises(DataError, match=r"configuration\.json"):
+        load_model(tmp_path)
