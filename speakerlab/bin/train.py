@@ -96,6 +96,8 @@ def main(arguments: argparse.Namespace) -> None:
                 feats_type=arguments.feats_type,
                 use_vad=arguments.use_vad,
             ).eer
+    if world > 1:  # nobody resumes from a run that is about to be discarded
+        torch.distributed.barrier()
     trainer.resume()
     trainer.run(validate)
 

@@ -175,7 +175,13 @@ def command(toy_data, exp_dir, *extra):
 def run_python(arguments, **more):
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
     return subprocess.run(
-        [sys.executable, *arguments], env=env, capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=300,
     )
 
 
@@ -230,6 +236,11 @@ def test_two_processes_train_one_model(toy_data, tmp_path):
     corpus = TrainCorpus.load(toy_data / "train")
     one = CropSampler(corpus.durations_s, SamplingConfig(crop_s=1.0), 8, 0)
     assert [r["crops"] for r in records] == [len(one) * 8] * 2
+    # Both begin anew: a process that went on from the discarded run would leave the other waiting.
+    again = command(toy_data, tmp_path / "exp", "--device", "cpu", "--set", "train.epochs=1", "--overwrite")
+    done = run_python([*launcher, *again])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len((tmp_path / "exp" / "train.jsonl").read_text().splitlines()) == 1
 
 
 def test_views_are_two_crops_of_the_same_draws():
