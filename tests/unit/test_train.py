@@ -237,10 +237,11 @@ def test_two_processes_train_one_model(toy_data, tmp_path):
     one = CropSampler(corpus.durations_s, SamplingConfig(crop_s=1.0), 8, 0)
     assert [r["crops"] for r in records] == [len(one) * 8] * 2
     # Both begin anew: a process that went on from the discarded run would leave the other waiting.
-    again = command(toy_data, tmp_path / "exp", "--device", "cpu", "--set", "train.epochs=1", "--overwrite")
+    other = ("--set", "train.epochs=2", "--set", "seed=5", "--overwrite")
+    again = command(toy_data, tmp_path / "exp", "--device", "cpu", *other)
     done = run_python([*launcher, *again])
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len((tmp_path / "exp" / "train.jsonl").read_text().splitlines()) == 1
+    assert len((tmp_path / "exp" / "train.jsonl").read_text().splitlines()) == 2
 
 
 def test_views_are_two_crops_of_the_same_draws():
