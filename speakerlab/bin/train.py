@@ -85,6 +85,7 @@ def main(arguments: argparse.Namespace) -> None:
         rank=rank,
         world=world,
     )
+    torch.manual_seed(config.seed + rank)  # the networks are equal, what they drop out is not
     validate = None
     if rank == 0:  # only now: settings that cannot be built leave nothing behind
         provenance.claim(arguments.exp_dir, config, corpus, overwrite=arguments.overwrite)

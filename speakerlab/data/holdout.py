@@ -15,10 +15,10 @@ import numpy as np
 
 from speakerlab.data.contents import Contents
 from speakerlab.data.datadir import DataDir
+from speakerlab.data.durations import durations_s
 from speakerlab.data.subset import of_speakers
 from speakerlab.errors import DataError
-from speakerlab.io import audio
-from speakerlab.types import Segment, SpkId, TrialList, Utterance, UttId
+from speakerlab.types import SpkId, TrialList, Utterance, UttId
 
 MIN_HALF_S = 1.5  # an utterance shorter than two of these stays whole
 MAX_TRIALS = 5_000_000  # more only cost time; hundreds of recordings of a speaker make them quickly
@@ -69,9 +69,9 @@ def _halved(contents: Contents) -> Contents:
     data = contents.data
     utterances: list[Utterance] = []
     durations: dict[str, str] = {}
+    lengths_s = durations_s(data, contents.tables.get("utt2dur", {}))
     for utterance in data.utterances:
-        duration_s = _duration_s(contents, utterance.segment)
-        for half, half_s in _halves(utterance, duration_s):
+        for half, half_s in _halves(utterance, lengths_s[utterance.utt_id]):
             utterances.append(half)
             durations[half.utt_id] = f"{half_s:.3f}"
     if len(durations) < len(utterances):
@@ -82,14 +82,6 @@ def _halved(contents: Contents) -> Contents:
         logging.info("features and VAD of the held-out speakers are of whole utterances: left out")
     halved = DataDir(data.path, data.recordings, tuple(utterances))
     return Contents(halved, {**tables, "utt2dur": durations}, {})
-
-
-def _duration_s(contents: Contents, segment: Segment) -> float:
-    if segment.end_s is not None:
-        return segment.end_s - segment.start_s
-    if "utt2dur" in contents.tables:
-        return float(contents.tables["utt2dur"][segment.utt_id])
-    return audio.duration_s(contents.data.recordings[segment.rec_id]) - segment.start_s
 
 
 def _halves(utterance: Utterance, duration_s: float) -> list[tuple[Utterance, float]]:

@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from speakerlab.augment.pipeline import Augmenter
 from speakerlab.data.datadir import DataDir
+from speakerlab.data.durations import durations_s
 from speakerlab.errors import DataError
 from speakerlab.io import audio
 from speakerlab.io.ark import FeatureTable
 from speakerlab.train.dataset import CropDataset, FeatureSource, WaveformSource
 from speakerlab.train.experiment import ExperimentConfig
-from speakerlab.types import Float32Array, Segment
+from speakerlab.types import Float32Array
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class TrainCorpus:
         speakers = tuple(sorted(data.spk2utt()))
         if len(speakers) < 2:
             raise DataError(path, f"{len(speakers)} speaker; training needs at least two")
-        return cls(data, _durations(data), speakers)
+        return cls(data, np.array(list(durations_s(data).values())), speakers)
 
     def spk_classes(self) -> npt.NDArray[np.int64]:
         """Class of each utterance's speaker, int64 [N]."""
@@ -72,19 +73,6 @@ class TrainCorpus:
             FeatureTable(self.data.path / "vad.scp") if use_vad else None,
         )
         return CropDataset(source, self.spk_classes(), len(self.speakers), config)
-
-
-def _durations(data: DataDir) -> npt.NDArray[np.float64]:
-    table = data.table("utt2dur") if (data.path / "utt2dur").exists() else {}
-
-    def duration_s(segment: Segment) -> float:
-        if segment.end_s is not None:
-            return segment.end_s - segment.start_s
-        if segment.utt_id in table:
-            return float(table[segment.utt_id])
-        return audio.duration_s(data.recordings[segment.rec_id]) - segment.start_s
-
-    return np.array([duration_s(u.segment) for u in data.utterances], dtype=np.float64)
 
 
 def load_waveforms(path: Path, sample_rate: int) -> list[Float32Array]:

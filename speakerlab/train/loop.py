@@ -164,9 +164,10 @@ class Trainer:
         except ValueError as error:  # it was sharded differently
             raise DataError(found[-1], str(error), "resume with as many processes as wrote it") from error
         self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        if self.device.type == "cuda" and "cuda_rng" in state:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        random = state["random"][self.rank % len(state["random"])]
+        torch.set_rng_state(random["cpu"])
+        if self.device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], self.device)
         self.epoch = int(state["epoch"])
         logging.info("resumed after epoch %d from %s", self.epoch, found[-1])
 
@@ -174,11 +175,12 @@ class Trainer:
         """Train until ``config.train.epochs`` are done; ``validate`` gives an EER after each."""
         while self.epoch < self.config.train.epochs:
             record = self._train_epoch()
+            state = self._state()
             if self.shards:
-                self._save_part()
+                self._save_part(state)
             if self.rank == 0:
                 valid_eer = validate(self.model) if validate else None
-                self._publish(EpochRecord(**{**asdict(record), "valid_eer": valid_eer}))
+                self._publish(EpochRecord(**{**asdict(record), "valid_eer": valid_eer}), state)
             if self.world > 1:  # nobody starts the next epoch on a half-written one
                 torch.distributed.barrier()
 
@@ -245,28 +247,35 @@ class Trainer:
         return loss.detach(), hits
 
     def _state(self) -> dict[str, Any]:
-        state = {
+        return {
             "model": self.criterion.model.state_dict(),
             "loss": self.criterion.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
+            "random": self._random_states(),
             "epoch": self.epoch,
         }
-        if self.device.type == "cuda":
-            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
-        return state
 
-    def _save_part(self) -> None:
+    def _random_states(self) -> list[dict[str, torch.Tensor]]:
+        """State of the generators of every process, by rank: each draws dropout of its own."""
+        own = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            own["cuda"] = torch.cuda.get_rng_state(self.device)
+        states = [own] * self.world
+        if self.world > 1:
+            torch.distributed.all_gather_object(states, own)
+        return states
+
+    def _save_part(self, state: dict[str, Any]) -> None:
         if self.rank > 0:
-            checkpoint.save_part(self.exp_dir, self.epoch, self.rank, self._state())
+            checkpoint.save_part(self.exp_dir, self.epoch, self.rank, state)
         torch.distributed.barrier()  # rank 0's file says that those of the others are there
 
-    def _publish(self, record: EpochRecord) -> None:
+    def _publish(self, record: EpochRecord, state: dict[str, Any]) -> None:
         log = self.exp_dir / "train.jsonl"
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         kept = [line for line in lines if json.loads(line)["epoch"] < record.epoch]
         atomic.write_text(log, "\n".join([*kept, json.dumps(asdict(record))]) + "\n")
-        checkpoint.save(self.exp_dir, record.epoch, self._state(), keep=self.config.train.average)
+        checkpoint.save(self.exp_dir, record.epoch, state, keep=self.config.train.average)
         accuracy = "" if record.accuracy is None else f" accuracy {record.accuracy:.3f}"
         eer = "" if record.valid_eer is None else f" valid EER {100 * record.valid_eer:.2f} %"
         logging.info(

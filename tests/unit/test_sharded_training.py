@@ -1,7 +1,8 @@
-"""Training with a loss whose parameters differ between two gloo processes: clipping, checkpoints, resume."""
+"""Training in two gloo processes whose losses or random numbers differ: clipping, checkpoints, resume."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,8 +32,8 @@ SETTINGS = {
 }
 
 
-def make_trainer(data, exp_dir, *, rank=0, world=1, num_workers=0):
-    config = config_io.from_mapping(ExperimentConfig, SETTINGS, "test")
+def make_trainer(data, exp_dir, *, rank=0, world=1, num_workers=0, loss=SETTINGS["loss"]):
+    config = config_io.from_mapping(ExperimentConfig, {**SETTINGS, "loss": loss}, "test")
     corpus = TrainCorpus.load(data)
     dataset = corpus.waveform_dataset(config, Augmenter(config.augment, [], [], 16000))
     sampler = CropSampler(corpus.durations_s, config.sampling, 8, config.seed, rank=rank, world=world)
@@ -59,6 +60,26 @@ def die_in_the_third_epoch(rank, data, root):
         return 0.5
 
     trainer.run(validate)
+
+
+def drop(_model, arguments):
+    """Dropout of the features, as an SSL encoder has inside."""
+    return nn.functional.dropout(arguments[0], 0.5), *arguments[1:]
+
+
+def train_with_dropout(rank, data, root):
+    """A run of a loss that is the same in both processes, and its last epoch once more."""
+    meet(rank, root / "meet-dropout")
+    for name in ("dropped", "redropped"):
+        trainer = make_trainer(data, root / name, rank=rank, world=WORLD, loss={"name": "aam_softmax"})
+        trainer.model.register_forward_pre_hook(drop)
+        trainer.resume()
+        trainer.run(None)
+        if rank == 0 and name == "dropped":
+            shutil.copytree(root / "dropped", root / "redropped")
+            checkpoint.path_of(root / "redropped", 4).unlink()
+        distributed.barrier()
+    distributed.destroy_process_group()
 
 
 def train(rank, data, root):
@@ -156,6 +177,14 @@ def test_killed_and_resumed_equals_uninterrupted(runs):
         assert_equal(*states)
     losses = [[line["loss"] for line in records(runs / name)] for name in ("straight", "killed")]
     assert losses[0] == losses[1]
+
+
+def test_dropout_of_every_process_goes_on_where_it_was(toy_data, tmp_path):
+    multiprocessing.spawn(train_with_dropout, args=(toy_data / "train", tmp_path), nprocs=WORLD)
+    states = [checkpoint.load(checkpoint.path_of(tmp_path / name, 4)) for name in ("dropped", "redropped")]
+    assert_equal(*states)
+    first, second = states[0]["random"]
+    assert not torch.equal(first["cpu"], second["cpu"])
 
 
 def test_old_checkpoints_go_with_their_parts(runs):
