@@ -9,7 +9,7 @@ cd "$(dirname "$script_file")" || exit 1
 . steps/lib/strict.sh
 stage=0  # first stage to run
 stop_stage=9  # last stage to run
-recipe=""  # recipe folder, e.g. egs/mini_librispeech/campplus; its recipe.conf sets options
+recipe=""  # recipe folder, e.g. egs/mini_librispeech/campplus; it sets options and takes --exp
 exp=exp/demo  # where everything is written
 data=data/demo  # stage 0 makes data/train and data/test here, unless --train-data is given
 prepare=local/prepare_data.py  # stage 0: the script that prepares the corpus
@@ -40,8 +40,11 @@ for argument in "$@"; do # which recipe must be known before the other options a
 done
 [[ ! -f conf/jobs.conf ]] || read_settings conf/jobs.conf
 if [[ -n $recipe ]]; then
-  require_file "$recipe/recipe.conf" "--recipe is a folder such as egs/mini_librispeech/campplus"
-  read_settings "$recipe/recipe.conf"
+  config=$recipe/config.yaml exp=$recipe/exp
+  require_file "$config" "--recipe is a folder such as egs/mini_librispeech/campplus"
+  for file in "$(dirname "$recipe")/corpus.conf" "$recipe/recipe.conf"; do
+    [[ ! -f $file ]] || read_settings "$file"
+  done
 fi
 parse_options "$@"
 ((${#arguments[@]} == 0)) || usage_error "unexpected argument '${arguments[0]}'"

@@ -88,7 +88,7 @@ def test_stored_features_and_vad_give_a_system_too(toy_data, tmp_path):
         (["--stge", "1"], 2, "unknown option 'stge'"),
         (["--use-vad", "yes"], 2, "use-vad is true or false, not 'yes'"),
         (["file"], 2, "unexpected argument 'file'"),
-        (["--recipe", "egs/none"], 1, "egs/none/recipe.conf: missing or empty"),
+        (["--recipe", "egs/none"], 1, "egs/none/config.yaml: missing or empty"),
         (["--exp", "exp/none", "--stage", "4"], 1, "exp/none/data/train: no such directory; run stage 1"),
         (["--test-data", "a/x b/x", "--stage", "1"], 1, "two sets are called x"),
     ],
@@ -100,25 +100,43 @@ def test_wrong_use_is_one_line(arguments, status, said):
     assert done.stderr.count("\n") == 1
 
 
+def make_recipe(corpus):
+    (corpus / "recipe").mkdir()
+    (corpus / "recipe" / "config.yaml").write_text("base: conf/base.yaml\n")
+    return corpus / "recipe"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [("nope=1", "unknown option 'nope'"), ("nj 4", "write name=value"), ("use_vad=1", "is true or false")],
 )
-def test_a_fault_in_recipe_conf_is_said_with_its_line(tmp_path, line, said):
-    (tmp_path / "recipe.conf").write_text(f"# a comment\n\n{line}\n")
-    done = bash("run.sh", "--recipe", tmp_path)
+@pytest.mark.parametrize("file", ["corpus.conf", "recipe/recipe.conf"])
+def test_a_fault_in_recipe_conf_is_said_with_its_line(tmp_path, file, line, said):
+    recipe = make_recipe(tmp_path)
+    (tmp_path / file).write_text(f"# a comment\n\n{line}\n")
+    done = bash("run.sh", "--recipe", recipe)
     assert done.returncode in {1, 2}
-    assert f"{tmp_path}/recipe.conf:3: " in done.stderr
+    assert f"{tmp_path / file}:3: " in done.stderr
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_the_command_line_overrides_the_recipe(tmp_path):
-    (tmp_path / "recipe.conf").write_text('exp="from the recipe"\nstage=4 # a comment\nstop_stage=4\n')
-    done = bash("run.sh", "--recipe", tmp_path)
+def test_the_command_line_overrides_the_recipe_and_that_the_corpus(tmp_path):
+    recipe = make_recipe(tmp_path)
+    (tmp_path / "corpus.conf").write_text('exp="from the corpus"\nstage=4 # a comment\nstop_stage=4\n')
+    done = bash("run.sh", "--recipe", recipe)
+    assert "from the corpus/data/train: no such directory" in done.stderr
+    (recipe / "recipe.conf").write_text('exp="from the recipe"\n')
+    done = bash("run.sh", "--recipe", recipe)
     assert "from the recipe/data/train: no such directory" in done.stderr
-    done = bash("run.sh", "--exp", "exp/from-the-command-line", "--recipe", tmp_path)
+    done = bash("run.sh", "--exp", "exp/from-the-command-line", "--recipe", recipe)
     assert "exp/from-the-command-line/data/train: no such directory" in done.stderr
+
+
+def test_a_recipe_keeps_its_results_beside_it(tmp_path):
+    recipe = make_recipe(tmp_path)
+    done = bash("run.sh", "--recipe", recipe, "--stage", "4", "--stop-stage", "4")
+    assert f"{recipe}/exp/data/train: no such directory" in done.stderr
 
 
 def test_missing_training_data_is_said_with_the_path(tmp_path):
