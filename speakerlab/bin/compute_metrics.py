@@ -23,14 +23,9 @@ from speakerlab.errors import DataError
 from speakerlab.io import atomic, scores
 from speakerlab.metrics import det_plot
 from speakerlab.metrics.bootstrap import BootstrapIntervals, Interval, speaker_bootstrap
-from speakerlab.metrics.detection import (
-    DEFAULT_POINTS,
-    OPERATING_POINTS,
-    DetectionMetrics,
-    OperatingPoint,
-    detection,
-    error_curve,
-)
+from speakerlab.metrics.detection import DetectionMetrics, detection
+from speakerlab.metrics.error_curve import error_curve
+from speakerlab.metrics.operating_points import DEFAULT_PRESETS, PRESETS, OperatingPoint, Preset, points_of
 from speakerlab.types import ScoreTable, TrialList
 
 BOOTSTRAP_SEED = 0  # the same speakers are drawn for every system of a list
@@ -71,9 +66,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--points",
         nargs="+",
-        choices=OPERATING_POINTS,
-        default=list(DEFAULT_POINTS),
-        help="operating points of minDCF",
+        choices=PRESETS,
+        default=list(DEFAULT_PRESETS),
+        help="evaluations whose operating points minDCF is computed at",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw a DET plot, one panel per list")
@@ -87,8 +82,9 @@ def main(arguments: argparse.Namespace) -> None:
         DataError: trials and scores that do not match or cannot be measured.
         MissingExtraError: a plot is wanted and matplotlib is missing; the table is printed all the same.
     """
-    points = {name: OPERATING_POINTS[name] for name in arguments.points}
-    rows = _measure(arguments.system, arguments.utt2spk, points, arguments.num_draws)
+    presets = {name: PRESETS[name] for name in arguments.points}
+    points = points_of(presets)
+    rows = _measure(arguments.system, arguments.utt2spk, presets, arguments.num_draws)
     titles = _titles(row.trials for row in rows)
     print("\n".join(_aligned([_header(points), *(_cells(row, titles[row.trials]) for row in rows)])))
     print(_legend(rows, arguments.num_draws))
@@ -138,7 +134,7 @@ def _speakers_of(path: Path, trials: TrialList, given: Sequence[Path]) -> dict[s
 def _measure(
     systems: Sequence[Sequence[str]],
     given: Sequence[Path],
-    points: Mapping[str, OperatingPoint],
+    presets: Mapping[str, Preset],
     num_draws: int,
 ) -> list[Row]:
     lists = {path: read_trials(path) for path in dict.fromkeys(Path(trials) for _, trials, _ in systems)}
@@ -149,18 +145,18 @@ def _measure(
         if key in rows:
             raise DataError(trials, f"two sets of scores for system '{name}'", "give each --system a name")
         table = scores.read(Path(score_file), lists[key[1]])
-        intervals = _intervals(table, speakers[key[1]], points, num_draws)
-        rows[key] = Row(name, key[1], Path(score_file), table, detection(table, points), intervals)
+        intervals = _intervals(table, speakers[key[1]], presets, num_draws)
+        rows[key] = Row(name, key[1], Path(score_file), table, detection(table, presets), intervals)
     return list(rows.values())
 
 
 def _intervals(
-    table: ScoreTable, speakers: Mapping[str, str], points: Mapping[str, OperatingPoint], num_draws: int
+    table: ScoreTable, speakers: Mapping[str, str], presets: Mapping[str, Preset], num_draws: int
 ) -> BootstrapIntervals | None:
     if not speakers:
         return None
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    intervals = speaker_bootstrap(table, speakers, rng, points, num_draws)
+    intervals = speaker_bootstrap(table, speakers, rng, presets, num_draws=num_draws)
     if intervals.num_skipped:
         logging.warning(
             "%s: %d of %d draws of speakers lack targets or non-targets and are left out",

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from speakerlab.errors import MissingExtraError
-from speakerlab.metrics.detection import DEFAULT_POINTS, ErrorCurve, OperatingPoint, equal_error_rate
+from speakerlab.metrics.error_curve import ErrorCurve, equal_error_rate
+from speakerlab.metrics.operating_points import DEFAULT_POINTS, OperatingPoint
 from speakerlab.types import Float64Array
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class _Line:
 
 
 def draw(
-    panels: Mapping[str, Mapping[str, ErrorCurve]], points: Mapping[str, OperatingPoint] = DEFAULT_POINTS
+    panels: Mapping[str, Mapping[str, ErrorCurve]],
+    points: Mapping[str, OperatingPoint] = DEFAULT_POINTS,
 ) -> Figure:
     """One panel per trial list, one curve per system, with the EER and the minimum-cost points marked.
 

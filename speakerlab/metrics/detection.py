@@ -1,215 +1,181 @@
-"""Detection metrics of scored trials: tie-safe error curve, EER, ROCCH-EER and minimum detection cost.
+"""The detection metrics of one system on one trial list.
 
-In: a ``ScoreTable`` whose every trial has a label; out: ``DetectionMetrics``, the same floats in whatever
-order the trials come. ``detection(scores).eer``
+In: a ``ScoreTable`` whose every trial has a label, or ``SortedScores``; out: ``DetectionMetrics``, the same
+floats in whatever order the trials come. ``detection(scores).eer``; ``detection(scores, llr=True).cllr``
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from speakerlab.errors import DataError
+from speakerlab.metrics.error_curve import (
+    ErrorCurve,
+    Int64Array,
+    equal_error_rate,
+    equal_error_threshold,
+    error_curve,
+    fnr_at_fpr,
+    rocch_equal_error_rate,
+)
+from speakerlab.metrics.log_likelihood_ratio import cllr, min_cllr
+from speakerlab.metrics.operating_points import DEFAULT_PRESETS, Preset, points_of
+from speakerlab.metrics.sorted_scores import SortedScores, sorted_scores
 from speakerlab.types import Float64Array, ScoreTable
 
-Int64Array = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """An application: the prior of a target and the costs of the two errors."""
-
-    p_target: float
-    c_miss: float = 1.0
-    c_fa: float = 1.0
-
-    def __str__(self) -> str:
-        """``0.01`` where both costs are 1, else ``0.01, 10:1`` with the costs of a miss and a false alarm."""
-        costs = "" if self.c_miss == self.c_fa == 1 else f", {self.c_miss:g}:{self.c_fa:g}"
-        return f"{self.p_target:g}{costs}"
-
-    def cost(self, p_miss: Float64Array, p_fa: Float64Array) -> Float64Array:
-        """Detection cost over that of the better system that ignores the speech (NIST SRE16 plan, section 3).
-
-        Args:
-            p_miss: miss rates, any shape.
-            p_fa: false-alarm rates, the same shape.
-        """
-        miss_weight, fa_weight = self.c_miss * self.p_target, self.c_fa * (1.0 - self.p_target)
-        return (miss_weight * p_miss + fa_weight * p_fa) / min(miss_weight, fa_weight)
-
-
-OPERATING_POINTS: Mapping[str, OperatingPoint] = MappingProxyType(
-    {
-        "voxceleb": OperatingPoint(0.01),  # VoxCeleb and CN-Celeb papers; first point of NIST SRE16 and SRE18
-        "voxsrc": OperatingPoint(0.05),  # VoxSRC challenges (scoring script of VoxSRC 2020)
-        "sre08": OperatingPoint(0.01, c_miss=10.0),  # NIST SRE 2008 evaluation plan
-        "sre10": OperatingPoint(0.001),  # NIST SRE 2010 evaluation plan, core test
-        "sre16_second": OperatingPoint(0.005),  # NIST SRE16 and SRE18: C_primary averages it with 0.01
-    }
-)
-DEFAULT_POINTS: Mapping[str, OperatingPoint] = MappingProxyType(
-    {name: OPERATING_POINTS[name] for name in ("voxceleb", "voxsrc")}
-)
+FPRS = (0.01, 0.001)
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
-class ErrorCurve:
-    """Errors of the rule "accept when score >= threshold", at every distinct score and at +inf.
+class Figures(Generic[T]):
+    """One ``T`` for each metric: its value, its bootstrap draws, its interval, or a difference of systems.
 
     Attributes:
-        thresholds: float64 [K], rising, the last +inf. Equal scores are one threshold and move together.
-        num_miss: int64 [K], targets below the threshold: from 0 to all.
-        num_fa: int64 [K], non-targets at or above the threshold: from all to 0.
+        eer: equal error rate in [0, 1], interpolated, see ``equal_error_rate``.
+        rocch_eer: equal error rate on the ROC convex hull, see ``rocch_equal_error_rate``.
+        min_cllr: Cllr after the best monotone calibration, see ``min_cllr``.
+        min_dcf: normalised detection cost at the best threshold, in [0, 1], by text of the operating point.
+        min_c_primary: mean of ``min_dcf`` over the points of a preset, by name of the preset.
+        fnr_at_fpr: lowest miss rate with at most this false-alarm rate, by its text, see ``fnr_at_fpr``.
+        cllr: cost of log-likelihood ratios in bits; None where the scores are not such, like the next two.
+        act_dcf: normalised detection cost at the Bayes threshold, by point; empty.
+        act_c_primary: mean of ``act_dcf`` over the points of a preset; empty.
     """
 
-    thresholds: Float64Array
-    num_miss: Int64Array
-    num_fa: Int64Array
-
-    @property
-    def num_targets(self) -> int:
-        """Number of target trials."""
-        return int(self.num_miss[-1])
-
-    @property
-    def num_nontargets(self) -> int:
-        """Number of non-target trials."""
-        return int(self.num_fa[0])
-
-    @property
-    def p_miss(self) -> Float64Array:
-        """Miss rates, float64 [K], from 0 to 1."""
-        return self.num_miss / self.num_targets
-
-    @property
-    def p_fa(self) -> Float64Array:
-        """False-alarm rates, float64 [K], from 1 to 0."""
-        return self.num_fa / self.num_nontargets
+    eer: T
+    rocch_eer: T
+    min_cllr: T
+    min_dcf: dict[str, T]
+    min_c_primary: dict[str, T]
+    fnr_at_fpr: dict[str, T]
+    cllr: T | None
+    act_dcf: dict[str, T]
+    act_c_primary: dict[str, T]
 
 
-@dataclass(frozen=True, slots=True)
-class DetectionMetrics:
+@dataclass(frozen=True)
+class DetectionMetrics(Figures[float]):
     """What is reported of one score list.
 
     Attributes:
-        eer: equal error rate in [0, 1], see ``equal_error_rate``.
         eer_threshold: the score t, a score of the list, at which "accept when score >= t" has the closest
             miss and false-alarm rates (the lowest such t).
-        rocch_eer: equal error rate on the ROC convex hull, see ``rocch_equal_error_rate``.
-        min_dcf: minimum normalised detection cost, in [0, 1], by name of operating point.
         num_targets: number of target trials.
         num_nontargets: number of non-target trials.
     """
 
-    eer: float
     eer_threshold: float
-    rocch_eer: float
-    min_dcf: dict[str, float]
     num_targets: int
     num_nontargets: int
 
 
-def detection(table: ScoreTable, points: Mapping[str, OperatingPoint] = DEFAULT_POINTS) -> DetectionMetrics:
-    """All metrics of ``table``.
+@dataclass(frozen=True)
+class Decisions:
+    """Outcome of taking the scores for log-likelihood ratios, for any number of draws.
+
+    Attributes:
+        num_miss: int64 [..., P], targets below the Bayes threshold of each operating point.
+        num_fa: int64 [..., P], non-targets at or above it.
+        cllr: float64 [...].
+    """
+
+    num_miss: Int64Array
+    num_fa: Int64Array
+    cllr: Float64Array
+
+
+def detection(
+    scores: ScoreTable | SortedScores,
+    presets: Mapping[str, Preset] = DEFAULT_PRESETS,
+    *,
+    llr: bool = False,
+    fprs: Sequence[float] = FPRS,
+) -> DetectionMetrics:
+    """All metrics of ``scores``.
+
+    Args:
+        scores: a table with labels, or scores that are sorted already.
+        presets: operating points of the detection costs by name of evaluation.
+        llr: whether the scores are log-likelihood ratios (natural log), as they are after calibration.
+        fprs: false-alarm rates for the miss rates.
 
     Raises:
-        DataError: as ``error_curve``.
+        DataError: as ``sorted_scores``.
     """
-    curve = error_curve(table)
-    p_miss, p_fa = curve.p_miss, curve.p_fa
+    known = sorted_scores(scores)
+    curve = error_curve(known)
+    found = figures(curve, decisions(known, presets) if llr else None, presets, fprs)
+    values = map_figures(float, found)
     return DetectionMetrics(
-        eer=float(equal_error_rate(p_miss, p_fa)),
-        eer_threshold=float(curve.thresholds[np.argmin(np.abs(p_miss - p_fa))]),
-        rocch_eer=rocch_equal_error_rate(curve),
-        min_dcf={name: float(point.cost(p_miss, p_fa).min()) for name, point in points.items()},
+        **{field.name: getattr(values, field.name) for field in fields(values)},
+        eer_threshold=equal_error_threshold(known),
         num_targets=curve.num_targets,
         num_nontargets=curve.num_nontargets,
     )
 
 
-def error_curve(table: ScoreTable) -> ErrorCurve:
-    """The error curve of ``table``: one sort, then counting.
+def decisions(scores: SortedScores, presets: Mapping[str, Preset]) -> Decisions:
+    """Errors at the Bayes threshold of each point of ``presets``, and Cllr."""
+    points = points_of(presets).values()
+    below = np.array([scores.num_below(point.bayes_threshold) for point in points], dtype=np.int64)
+    num_miss, num_rejected = below.reshape(-1, 2).T
+    return Decisions(num_miss, len(scores.nontargets) - num_rejected, np.asarray(cllr(scores)))
 
-    Raises:
-        DataError: a trial without label, a score that is NaN or Inf, no target or no non-target trial;
-            the first such trial is named.
-    """
-    check_scores(table)
-    order = np.argsort(table.scores)
-    scores, is_target = table.scores[order], table.trials.labels[order] == 1
-    targets_below = np.concatenate(([0], np.cumsum(is_target, dtype=np.int64)))
-    distinct = np.flatnonzero(scores[1:] != scores[:-1]) + 1
-    trials_below = np.concatenate(([0], distinct, [len(scores)]))
-    num_miss = targets_below[trials_below]
-    num_nontargets = len(scores) - num_miss[-1]
-    return ErrorCurve(
-        thresholds=np.append(scores[trials_below[:-1]], np.inf),
-        num_miss=num_miss,
-        num_fa=num_nontargets - (trials_below - num_miss),
+
+def figures(
+    curve: ErrorCurve, decided: Decisions | None, presets: Mapping[str, Preset], fprs: Sequence[float]
+) -> Figures[Float64Array]:
+    """Every metric of the error curves [..., K] and decisions of any number of draws, float64 [...] each."""
+    points = points_of(presets)
+    p_miss, p_fa = curve.p_miss, curve.p_fa
+    min_dcf = {name: point.cost(p_miss, p_fa).min(axis=-1) for name, point in points.items()}
+    act_dcf = {}
+    if decided is not None:
+        act_miss = decided.num_miss / curve.num_miss[..., -1:]
+        act_fa = decided.num_fa / curve.num_fa[..., :1]
+        costs = enumerate(points.items())
+        act_dcf = {name: point.cost(act_miss[..., at], act_fa[..., at]) for at, (name, point) in costs}
+    return Figures(
+        eer=equal_error_rate(p_miss, p_fa),
+        rocch_eer=_of_each(rocch_equal_error_rate, curve),
+        min_cllr=_of_each(min_cllr, curve),
+        min_dcf=min_dcf,
+        min_c_primary=_primary(min_dcf, presets),
+        fnr_at_fpr={f"{fpr:g}": fnr_at_fpr(p_miss, p_fa, fpr) for fpr in fprs},
+        cllr=None if decided is None else decided.cllr,
+        act_dcf=act_dcf,
+        act_c_primary=_primary(act_dcf, presets) if decided is not None else {},
     )
 
 
-def check_scores(table: ScoreTable) -> None:
-    """Refuse what no metric is defined on.
-
-    Raises:
-        DataError: see ``error_curve``.
-    """
-    trials, scores = table.trials, table.scores
-    if scores.shape != (len(trials),):
-        raise DataError(trials.name, f"{len(trials)} trials but scores of shape {scores.shape}")
-    for bad, why in ((trials.labels < 0, "has no label"), (~np.isfinite(scores), "has a NaN or Inf score")):
-        rows = np.flatnonzero(bad)
-        if len(rows):
-            pair = f"{trials.enroll_ids[rows[0]]} {trials.test_ids[rows[0]]}"
-            raise DataError(trials.name, f"trial '{pair}' {why} ({len(rows)} such trials)")
-    for label, kind in ((1, "target"), (0, "nontarget")):
-        if not (trials.labels == label).any():
-            raise DataError(
-                trials.name, f"no {kind} trial among {len(trials)}", "error rates need trials of both kinds"
-            )
+def _of_each(measure: Callable[..., float], curve: ErrorCurve) -> Float64Array:
+    """``measure`` of each curve of a stack [..., K]."""
+    size = curve.num_miss.shape[-1]
+    rows = zip(curve.num_miss.reshape(-1, size), curve.num_fa.reshape(-1, size), strict=True)
+    return np.array([measure(*row) for row in rows]).reshape(curve.num_miss.shape[:-1])
 
 
-def equal_error_rate(p_miss: Float64Array, p_fa: Float64Array) -> Float64Array:
-    """Where the curve through the points (P_fa, P_miss), joined by straight lines, has P_fa = P_miss.
-
-    Args:
-        p_miss: [..., K], rising from 0 to 1 along the last axis.
-        p_fa: [..., K], falling from 1 to 0.
-
-    Returns:
-        The rates, float64 [...]. All scores equal gives 0.5: such a system is a coin.
-    """
-    after = np.argmax(p_miss >= p_fa, axis=-1)[..., None]  # never 0: the first point is (1, 0)
-    miss_0, miss_1 = (np.take_along_axis(p_miss, row, axis=-1)[..., 0] for row in (after - 1, after))
-    fa_0, fa_1 = (np.take_along_axis(p_fa, row, axis=-1)[..., 0] for row in (after - 1, after))
-    rise, fall = miss_1 - miss_0, fa_0 - fa_1
-    crossing: Float64Array = (miss_0 * fall + fa_0 * rise) / (rise + fall)
-    return crossing
+def _primary(costs: Mapping[str, Float64Array], presets: Mapping[str, Preset]) -> dict[str, Float64Array]:
+    return {
+        name: np.asarray(sum(costs[str(point)] for point in preset) / len(preset))
+        for name, preset in presets.items()
+    }
 
 
-def rocch_equal_error_rate(curve: ErrorCurve) -> float:
-    """Equal error rate on the lower convex hull of the error curve (Brummer and de Villiers, BOSARIS, 2011).
+def map_figures(function: Callable[..., U], *each: Figures[T]) -> Figures[U]:
+    """``function`` of the values that each metric has in one or several sets of figures."""
 
-    It equals the largest minimum error over all priors, and is never above the EER. Only the hull
-    edge that crosses P_fa = P_miss is sought: the chord over the crossing drops to the farthest point below
-    it until there is none. Counts are integers, so that "below" is exact.
-    """
-    miss, fa = curve.num_miss, curve.num_fa
-    left, right = 0, len(miss) - 1
-    while True:
-        rise, fall = miss[right] - miss[left], fa[left] - fa[right]
-        height = fall * (miss[left:right] - miss[left]) + rise * (fa[left:right] - fa[left])
-        lowest = left + int(np.argmin(height))
-        if height[lowest - left] == 0:
-            edge = [left, right]
-            return float(equal_error_rate(curve.p_miss[edge], curve.p_fa[edge]))
-        if miss[lowest] * curve.num_nontargets < fa[lowest] * curve.num_targets:
-            left = lowest
-        else:
-            right = lowest
+    def of(name: str) -> U | dict[str, U] | None:
+        values = [getattr(one, name) for one in each]
+        if values[0] is None:
+            return None
+        if isinstance(values[0], dict):
+            return {key: function(*(value[key] for value in values)) for key in values[0]}
+        return function(*values)
+
+    return Figures(**{field.name: of(field.name) for field in fields(Figures)})  # type: ignore[arg-type]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speakerlab.metrics.detection import OPERATING_POINTS, detection
+from speakerlab.metrics.detection import detection
+from speakerlab.metrics.operating_points import PRESETS
 from speakerlab.types import ScoreTable, TrialList
 
 law = settings(deadline=None, max_examples=100)
@@ -23,12 +24,12 @@ def score_tables(draw):
 
 
 def make(scores, labels):
-    ids = [""] * len(scores)
+    ids = [str(row) for row in range(len(scores))]
     return ScoreTable(TrialList(ids, ids, np.array(labels, dtype=np.int8)), scores)
 
 
 def measure(table):
-    return detection(table, OPERATING_POINTS)
+    return detection(table, PRESETS, llr=True)
 
 
 @law

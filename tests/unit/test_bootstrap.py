@@ -6,25 +6,22 @@ import numpy as np
 import pytest
 
 from speakerlab.errors import DataError
-from speakerlab.metrics import bootstrap
+from speakerlab.metrics import resampling
 from speakerlab.metrics.bootstrap import speaker_bootstrap
-from speakerlab.metrics.detection import DEFAULT_POINTS, detection
+from speakerlab.metrics.detection import detection
 from speakerlab.types import ScoreTable, TrialList
 
 
 def corpus(num_speakers, num_trials, *, seed=0):
-    """Trials between utterances of a few speakers, two each; rounded scores, so that there are ties."""
+    """Trials between utterances of a few speakers, eight each; rounded scores, so that there are ties."""
     rng = np.random.default_rng(seed)
-    utt2spk = {f"s{spk}-{utt}": f"s{spk}" for spk in range(num_speakers) for utt in range(2)}
-    utts = sorted(utt2spk)
-    enroll_ids = [utts[row] for row in rng.integers(len(utts), size=num_trials)]
-    test_ids = [
-        utt if rng.random() < 0.4 else utts[rng.integers(len(utts))]  # enough targets
-        for utt in enroll_ids
-    ]
-    labels = np.array(
-        [utt2spk[a] == utt2spk[b] for a, b in zip(enroll_ids, test_ids, strict=True)], dtype=np.int8
-    )
+    utt2spk = {f"s{spk}-{utt}": f"s{spk}" for spk in range(num_speakers) for utt in range(8)}
+    pairs = [(a, b) for a in utt2spk for b in utt2spk]
+    same = np.array([utt2spk[a] == utt2spk[b] for a, b in pairs])
+    weights = np.where(same, 0.4 / same.sum(), 0.6 / (~same).sum())  # enough targets
+    rows = rng.choice(len(pairs), num_trials, replace=False, p=weights)
+    enroll_ids, test_ids = zip(*(pairs[row] for row in rows), strict=True)
+    labels = same[rows].astype(np.int8)
     scores = (rng.standard_normal(num_trials) + 1.5 * labels).round(1)
     return ScoreTable(TrialList(enroll_ids, test_ids, labels, "list"), scores), utt2spk
 
@@ -35,7 +32,7 @@ def repeated(scored, utt2spk, times):
     for row, trial in enumerate(scored.trials):
         a, b = utt2spk[trial.enroll_id], utt2spk[trial.test_id]
         rows += [row] * (times[a] if a == b else times[a] * times[b])
-    ids = [""] * len(rows)
+    ids = [str(row) for row in range(len(rows))]
     return ScoreTable(TrialList(ids, ids, scored.trials.labels[rows]), scored.scores[rows])
 
 
@@ -57,13 +54,13 @@ def reference(scored, utt2spk, seed, num_draws):
 @pytest.mark.parametrize(("num_speakers", "num_trials"), [(12, 300), (3, 60)])
 @pytest.mark.parametrize("block", [1, 1000, 2**20])
 def test_equals_repeating_the_trials(monkeypatch, num_speakers, num_trials, block):
-    monkeypatch.setattr(bootstrap, "BLOCK_VALUES", block)
+    monkeypatch.setattr(resampling, "BLOCK_VALUES", block)
     scored, utt2spk = corpus(num_speakers, num_trials)
     expected = reference(scored, utt2spk, seed=7, num_draws=60)
     found = speaker_bootstrap(scored, utt2spk, np.random.default_rng(7), num_draws=60)
     eers = [metrics.eer for metrics in expected]
     assert (found.eer.low, found.eer.high) == pytest.approx(np.percentile(eers, [2.5, 97.5]), abs=1e-12)
-    for name in DEFAULT_POINTS:
+    for name in found.min_dcf:
         costs = [metrics.min_dcf[name] for metrics in expected]
         interval = found.min_dcf[name]
         assert (interval.low, interval.high) == pytest.approx(np.percentile(costs, [2.5, 97.5]), abs=1e-12)
@@ -89,13 +86,14 @@ def test_order_of_trials_does_not_matter():
 
 
 def test_speakers_count_not_trials():
-    """A hundred copies of every trial make no interval narrower."""
+    """A hundred copies of every trial, each of other utterances, make no interval narrower."""
     scored, utt2spk = corpus(8, 100)
     trials = scored.trials
-    many = ScoreTable(
-        TrialList([*trials.enroll_ids] * 100, [*trials.test_ids] * 100, np.tile(trials.labels, 100)),
-        np.tile(scored.scores, 100),
-    )
+    copies = [
+        [f"{copy}-{i}" for copy in range(100) for i in ids] for ids in (trials.enroll_ids, trials.test_ids)
+    ]
+    many = ScoreTable(TrialList(*copies, np.tile(trials.labels, 100)), np.tile(scored.scores, 100))
+    utt2spk |= {f"{copy}-{i}": spk_id for copy in range(100) for i, spk_id in utt2spk.items()}
     draws = [speaker_bootstrap(t, utt2spk, np.random.default_rng(0), num_draws=50) for t in (scored, many)]
     assert draws[0] == draws[1]
 

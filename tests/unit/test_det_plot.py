@@ -9,14 +9,16 @@ import pytest
 from scipy.stats import norm
 
 from speakerlab.metrics import det_plot
-from speakerlab.metrics.detection import detection, error_curve
+from speakerlab.metrics.detection import detection
+from speakerlab.metrics.error_curve import error_curve
 from speakerlab.types import ScoreTable, TrialList
 
 
 def normal_table(distance, *, num=4000, seed=0):
     rng = np.random.default_rng(seed)
     labels = (np.arange(num) % 4 == 0).astype(np.int8)
-    return ScoreTable(TrialList([""] * num, [""] * num, labels), rng.standard_normal(num) + distance * labels)
+    ids = [str(row) for row in range(num)]
+    return ScoreTable(TrialList(ids, ids, labels), rng.standard_normal(num) + distance * labels)
 
 
 def lines_of(axes):
@@ -41,7 +43,7 @@ def test_axes_are_normal_deviates_and_marks_are_at_the_metrics():
     axes = det_plot.draw({"list": {"a": error_curve(table)}}).axes[0]
     curve, eer, cost_01, cost_05 = lines_of(axes)
     assert eer.get_xydata()[0] == pytest.approx([norm.ppf(metrics.eer)] * 2, abs=1e-9)
-    for mark, p_target, name in ((cost_01, 0.01, "voxceleb"), (cost_05, 0.05, "voxsrc")):
+    for mark, p_target, name in ((cost_01, 0.01, "0.01"), (cost_05, 0.05, "0.05")):
         p_fa, p_miss = norm.cdf(mark.get_xydata()[0])
         cost = (p_target * p_miss + (1 - p_target) * p_fa) / p_target
         assert cost == pytest.approx(metrics.min_dcf[name], abs=0.02)  # a rate of 0 is drawn above 0

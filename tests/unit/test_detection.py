@@ -13,13 +13,10 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_curve
 
 from speakerlab.errors import DataError
-from speakerlab.metrics.detection import (
-    DEFAULT_POINTS,
-    OPERATING_POINTS,
-    OperatingPoint,
-    detection,
-    error_curve,
-)
+from speakerlab.metrics.detection import detection
+from speakerlab.metrics.error_curve import error_curve
+from speakerlab.metrics.operating_points import DEFAULT_PRESETS, PRESETS, OperatingPoint
+from speakerlab.metrics.sorted_scores import sort_scores
 from speakerlab.types import ScoreTable, TrialList
 
 
@@ -40,23 +37,27 @@ def random_table(num_targets, num_nontargets, *, decimals, seed=0):
 
 def test_curve_of_a_list_without_ties():
     curve = error_curve(table([0.9, 0.8, 0.4], [0.7, 0.3, 0.2, 0.1]))
-    assert curve.thresholds.tolist() == [0.1, 0.2, 0.3, 0.4, 0.7, 0.8, 0.9, np.inf]
-    assert curve.num_miss.tolist() == [0, 0, 0, 0, 1, 1, 2, 3]
-    assert curve.num_fa.tolist() == [4, 3, 2, 1, 1, 0, 0, 0]
+    # Of 0.1, 0.2, 0.3, 0.4, 0.7, 0.8, 0.9 and inf, those where the curve turns, and its ends.
+    assert curve.thresholds.tolist() == [0.1, 0.4, 0.7, 0.8, np.inf]
+    assert curve.num_miss.tolist() == [0, 0, 1, 1, 3]
+    assert curve.num_fa.tolist() == [4, 1, 1, 0, 0]
     assert (curve.num_targets, curve.num_nontargets) == (3, 4)
 
 
 def test_metrics_of_a_list_without_ties():
-    points = {"half": OperatingPoint(0.5), "likely": OperatingPoint(0.8), **DEFAULT_POINTS}
-    metrics = detection(table([0.9, 0.8, 0.4], [0.7, 0.3, 0.2, 0.1]), points)
+    presets = {"half": (OperatingPoint(0.5), OperatingPoint(0.8)), **DEFAULT_PRESETS}
+    metrics = detection(table([0.9, 0.8, 0.4], [0.7, 0.3, 0.2, 0.1]), presets)
     # From (P_fa, P_miss) = (1/4, 0) the curve rises to (1/4, 1/3): it crosses the diagonal at 1/4.
     assert metrics.eer == 0.25
     # The hull goes straight from (1/4, 0) to (0, 1/3): 4x + 3x = 1.
     assert metrics.rocch_eer == pytest.approx(1 / 7, abs=1e-15)
     assert metrics.eer_threshold == 0.7  # miss 1/3, false alarm 1/4
     # The costs are miss + fa, 4 miss + fa (accepting all costs 1), miss + 99 fa and miss + 19 fa.
-    expected = {"half": 0.25, "likely": 0.25, "voxceleb": 1 / 3, "voxsrc": 1 / 3}
+    expected = {"0.5": 0.25, "0.8": 0.25, "0.01": 1 / 3, "0.05": 1 / 3}
     assert metrics.min_dcf == pytest.approx(expected, abs=1e-15)
+    assert metrics.min_c_primary == pytest.approx(
+        {"half": 0.25, "voxceleb": 1 / 3, "voxsrc": 1 / 3}, abs=1e-15
+    )
 
 
 def test_metrics_of_a_list_with_ties():
@@ -65,7 +66,7 @@ def test_metrics_of_a_list_with_ties():
     assert metrics.eer == pytest.approx(2 / 7, abs=1e-15)
     assert metrics.rocch_eer == pytest.approx(2 / 7, abs=1e-15)
     assert metrics.eer_threshold == 1
-    assert metrics.min_dcf["voxceleb"] == pytest.approx(2 / 3, abs=1e-15)
+    assert metrics.min_dcf["0.01"] == pytest.approx(2 / 3, abs=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -104,33 +105,32 @@ def test_rocch_eer_is_that_of_isotonic_regression(decimals, seed):
     assert detection(scored).rocch_eer == pytest.approx(np.interp(0, p_miss - p_fa, p_miss), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", OPERATING_POINTS)
-def test_min_dcf_is_the_least_of_all_thresholds(name):
+@pytest.mark.parametrize("name", PRESETS)
+def test_costs_of_a_preset_are_the_mean_over_its_points(name):
     scored = random_table(40, 150, decimals=1)
-    point = OPERATING_POINTS[name]
     targets, nontargets = scored.scores[:40], scored.scores[40:]
-    costs = [
-        point.c_miss * point.p_target * (targets < t).mean()
-        + point.c_fa * (1 - point.p_target) * (nontargets >= t).mean()
-        for t in [*scored.scores, np.inf]
-    ]
-    default = min(point.c_miss * point.p_target, point.c_fa * (1 - point.p_target))
-    measured = detection(scored, {name: point}).min_dcf
-    assert measured == {name: pytest.approx(min(costs) / default, abs=1e-12)}
 
+    def cost(point, threshold):
+        return (
+            point.c_miss * point.p_target * (targets < threshold).mean()
+            + point.c_fa * (1 - point.p_target) * (nontargets >= threshold).mean()
+        ) / min(point.c_miss * point.p_target, point.c_fa * (1 - point.p_target))
 
-def test_operating_points_name_their_parameters():
-    assert str(OPERATING_POINTS["voxceleb"]) == "0.01"
-    assert str(OPERATING_POINTS["voxsrc"]) == "0.05"
-    assert str(OPERATING_POINTS["sre08"]) == "0.01, 10:1"
+    least = [min(cost(point, t) for t in [*scored.scores, np.inf]) for point in PRESETS[name]]
+    odds = [np.log(p.c_miss * p.p_target / (p.c_fa * (1 - p.p_target))) for p in PRESETS[name]]
+    actual = [cost(point, -o) for point, o in zip(PRESETS[name], odds, strict=True)]
+    metrics = detection(scored, {name: PRESETS[name]}, llr=True)
+    assert list(metrics.min_dcf.values()) == pytest.approx(least, abs=1e-12)
+    assert metrics.min_c_primary == {name: pytest.approx(np.mean(least), abs=1e-12)}
+    assert list(metrics.act_dcf.values()) == pytest.approx(actual, abs=1e-12)
+    assert metrics.act_c_primary == {name: pytest.approx(np.mean(actual), abs=1e-12)}
 
 
 def test_a_million_trials_reach_the_theoretical_rate():
     rng = np.random.default_rng(0)
     labels = (np.arange(10**6) % 2).astype(np.int8)
-    ids = [""] * len(labels)
-    scored = ScoreTable(TrialList(ids, ids, labels), rng.standard_normal(len(labels)) + 3.0 * labels)
-    metrics = detection(scored)
+    scores = rng.standard_normal(len(labels)) + 3.0 * labels
+    metrics = detection(sort_scores(scores[labels == 1], scores[labels == 0]))
     assert metrics.eer == pytest.approx(norm.cdf(-1.5), abs=1e-3)
     assert metrics.eer_threshold == pytest.approx(1.5, abs=0.02)
 
