@@ -169,7 +169,8 @@ def det_band(
         table: scored trials with labels.
         utt2spk: speaker of every enrolment and test id.
         rng: the only source of randomness.
-        p_fa: float64 [G], false-alarm rates, rising; between its points a curve is straight.
+        p_fa: float64 [G], false-alarm rates, rising. Between its points a curve is straight; where it drops
+            upright, its lower end counts.
         num_draws: number of samples.
 
     Raises:

@@ -145,11 +145,11 @@ def figures(
         rocch_eer=_of_each(rocch_equal_error_rate, curve),
         min_cllr=_of_each(min_cllr, curve),
         min_dcf=min_dcf,
-        min_c_primary=_primary(min_dcf, presets),
+        min_c_primary=c_primary(min_dcf, presets),
         fnr_at_fpr={f"{fpr:g}": fnr_at_fpr(p_miss, p_fa, fpr) for fpr in fprs},
         cllr=None if decided is None else decided.cllr,
         act_dcf=act_dcf,
-        act_c_primary=_primary(act_dcf, presets) if decided is not None else {},
+        act_c_primary=c_primary(act_dcf, presets) if decided is not None else {},
     )
 
 
@@ -160,9 +160,10 @@ def _of_each(measure: Callable[..., float], curve: ErrorCurve) -> Float64Array:
     return np.array([measure(*row) for row in rows]).reshape(curve.num_miss.shape[:-1])
 
 
-def _primary(costs: Mapping[str, Float64Array], presets: Mapping[str, Preset]) -> dict[str, Float64Array]:
+def c_primary(costs: Mapping[str, T], presets: Mapping[str, Preset]) -> dict[str, T]:
+    """Mean cost over the points of each preset: C_primary of the NIST plans."""
     return {
-        name: np.asarray(sum(costs[str(point)] for point in preset) / len(preset))
+        name: sum(costs[str(point)] for point in preset) / len(preset)  # type: ignore[misc]
         for name, preset in presets.items()
     }
 

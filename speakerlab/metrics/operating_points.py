@@ -60,31 +60,36 @@ Preset = tuple[OperatingPoint, ...]
 
 _CTS = (OperatingPoint(0.01), OperatingPoint(0.005))
 
+# Each with C_miss, C_fa, P_target and its plan; after "see" the code or page the figures were compared with,
+# which for SRE24 is the only source there was.
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        # Nagrani et al., "VoxCeleb", 2017, section 5: C_miss = C_fa = 1, P_target = 0.01.
+        # 1, 1, 0.01: Nagrani et al., "VoxCeleb", 2017, section 5; see 3D-Speaker and WeSpeaker.
         "voxceleb": (OperatingPoint(0.01),),
-        # VoxSRC 2019-2023 rules: 1, 1, 0.05 (compute_min_dcf.py of the challenges' toolkit).
+        # 1, 1, 0.05: VoxSRC 2022, "Minimum detection cost"; see README.md of JaesungHuh/VoxSRC2022.
         "voxsrc": (OperatingPoint(0.05),),
-        # Fan et al., "CN-Celeb", 2020, and the CNSRC 2022 plan, "evaluation metrics": 1, 1, 0.01.
+        # 1, 1, 0.01: CNSRC 2022 plan, "Evaluation metrics"; see the CN-Celeb recipe of WeSpeaker.
         "cnceleb": (OperatingPoint(0.01),),
-        # NIST SRE 2008 plan, section 3, "Performance measure": 10, 1, 0.01.
+        # 10, 1, 0.01: NIST SRE 2008 plan, section 3; see R/zzz.R of davidavdav/ROC ("pre10").
         "sre08": (OperatingPoint(0.01, c_miss=10.0),),
-        # NIST SRE 2010 plan (r6), section 3: 1, 1, 0.001 for the core and 8conv/core tests.
+        # 1, 1, 0.001 for the core test: NIST SRE 2010 plan (r6), section 3; see R/zzz.R of davidavdav/ROC.
         "sre10": (OperatingPoint(0.001),),
-        # NIST SRE 2012 plan (v17), section 3: mean over P_target-A1 = 0.01 and P_target-A2 = 0.001. Its P_fa
-        # is the mean over known and unknown non-target speakers (P_known = 0.5): equalise these partitions.
+        # 1, 1, 0.01 and 0.001: NIST SRE 2012 plan (v17), section 3; see R/zzz.R of davidavdav/ROC. P_fa is
+        # the mean over known and unknown non-target speakers (P_known = 0.5): equalise these two partitions.
         "sre12": (OperatingPoint(0.01), OperatingPoint(0.001)),
-        # NIST SRE 2016 plan (v1.3), section 3: mean over 0.01 and 0.005, partitions equalised.
+        # 1, 1, 0.01 and 0.005, partitions equalised: NIST SRE 2016 plan (v1.3), section 3; see NIST's scorer.
         "sre16": _CTS,
-        # NIST SRE 2018 plan, section 3, CMN2 (telephone): as SRE16. Its VAST part has 0.05 instead.
+        # As SRE16: NIST SRE 2018 plan (v6), section 3.1; see egs/sre19-cmn2 of hyperion-ml/hyperion. The VAST
+        # part has 0.05 (README.md of VoxSRC2022).
         "sre18-cmn2": _CTS,
-        # NIST SRE 2019 CTS Challenge plan, section 3: as SRE18 CMN2. The audio-visual part has 0.05 instead.
+        # As SRE16: NIST SRE 2019 CTS Challenge plan, section 3; see egs/sre19-cmn2 of hyperion-ml/hyperion.
         "sre19": _CTS,
-        # NIST SRE 2021 plan, section 3: mean over 0.01 and 0.05, partitions equalised.
+        # 1, 1, 0.01 and 0.05, partitions equalised: NIST SRE 2021 plan, section 3; see score_sre21.py in
+        # egs/sre21-av-a of hyperion-ml/hyperion.
         "sre21": (OperatingPoint(0.01), OperatingPoint(0.05)),
-        # NIST SRE 2024 plan, section 3: as SRE21.
-        "sre24": (OperatingPoint(0.01), OperatingPoint(0.05)),
+        # 1, 1, 0.01 and 0.005: NIST SRE 2024 plan, "Performance measurement"; see "prior-eval" in the fusion
+        # script of the SRE24 recipe of hyperion-ml/hyperion. Compare with the plan before quoting C_primary.
+        "sre24": _CTS,
     }
 )
 DEFAULT_PRESETS: Mapping[str, Preset] = MappingProxyType(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from speakerlab.errors import DataError
 from speakerlab.metrics import resampling
-from speakerlab.metrics.bootstrap import speaker_bootstrap
-from speakerlab.metrics.detection import detection
+from speakerlab.metrics.bootstrap import det_band, paired_bootstrap, speaker_bootstrap
+from speakerlab.metrics.detection import FPRS, Figures, detection, figures
+from speakerlab.metrics.error_curve import error_curve
+from speakerlab.metrics.operating_points import PRESETS
+from speakerlab.metrics.resampling import Resampler
 from speakerlab.types import ScoreTable, TrialList
 
 
@@ -37,35 +42,55 @@ def repeated(scored, utt2spk, times):
 
 
 def reference(scored, utt2spk, seed, num_draws):
-    """Metrics of each draw that has both kinds of trials."""
+    """Each draw that has both kinds of trials, as a list of repeated trials."""
     trials = scored.trials
     speakers = sorted({utt2spk[i] for i in [*trials.enroll_ids, *trials.test_ids]})
     draws = np.random.default_rng(seed).multinomial(
         len(speakers), [1 / len(speakers)] * len(speakers), size=num_draws
     )
-    metrics = []
-    for counts in draws:
-        sample = repeated(scored, utt2spk, dict(zip(speakers, counts, strict=True)))
-        if set(sample.trials.labels) == {0, 1}:
-            metrics.append(detection(sample))
-    return metrics
+    samples = (repeated(scored, utt2spk, dict(zip(speakers, counts, strict=True))) for counts in draws)
+    return [sample for sample in samples if set(sample.trials.labels) == {0, 1}]
+
+
+def leaves(found):
+    """What a set of figures holds, by metric and key."""
+    for field in dataclasses.fields(Figures):
+        value = getattr(found, field.name)
+        if isinstance(value, dict):
+            yield from ((f"{field.name} {key}", one) for key, one in value.items())
+        elif value is not None:
+            yield field.name, value
 
 
 @pytest.mark.parametrize(("num_speakers", "num_trials"), [(12, 300), (3, 60)])
 @pytest.mark.parametrize("block", [1, 1000, 2**20])
-def test_equals_repeating_the_trials(monkeypatch, num_speakers, num_trials, block):
+def test_intervals_of_every_metric_equal_repeating_the_trials(monkeypatch, num_speakers, num_trials, block):
     monkeypatch.setattr(resampling, "BLOCK_VALUES", block)
     scored, utt2spk = corpus(num_speakers, num_trials)
-    expected = reference(scored, utt2spk, seed=7, num_draws=60)
-    found = speaker_bootstrap(scored, utt2spk, np.random.default_rng(7), num_draws=60)
-    eers = [metrics.eer for metrics in expected]
-    assert (found.eer.low, found.eer.high) == pytest.approx(np.percentile(eers, [2.5, 97.5]), abs=1e-12)
-    for name in found.min_dcf:
-        costs = [metrics.min_dcf[name] for metrics in expected]
-        interval = found.min_dcf[name]
-        assert (interval.low, interval.high) == pytest.approx(np.percentile(costs, [2.5, 97.5]), abs=1e-12)
+    samples = reference(scored, utt2spk, seed=7, num_draws=60)
+    expected = [dict(leaves(detection(sample, PRESETS, llr=True))) for sample in samples]
+    found = speaker_bootstrap(scored, utt2spk, np.random.default_rng(7), PRESETS, llr=True, num_draws=60)
+    assert len(dict(leaves(found))) == len(expected[0]) > 20
+    for name, interval in leaves(found):
+        bounds = np.percentile([metrics[name] for metrics in expected], [2.5, 97.5])
+        assert (interval.low, interval.high) == pytest.approx(bounds, abs=1e-12), name
     assert (found.num_speakers, found.num_draws) == (num_speakers, len(expected))
     assert found.num_skipped == 60 - len(expected)
+
+
+def test_a_draw_of_every_speaker_once_has_the_metrics_of_the_list():
+    scored, utt2spk = corpus(12, 300)
+    resampler = Resampler.of(scored, utt2spk, PRESETS)
+    (batch,) = resampler.batches(np.ones((1, 12), dtype=np.int64))
+    found = leaves(figures(batch.curve, batch.decided, PRESETS, FPRS))
+    expected = dict(leaves(detection(scored, PRESETS, llr=True)))
+    assert {name: float(value[0]) for name, value in found} == pytest.approx(expected, abs=1e-12)
+
+
+def test_without_ratios_there_are_no_intervals_of_actual_costs():
+    scored, utt2spk = corpus(8, 200)
+    found = speaker_bootstrap(scored, utt2spk, np.random.default_rng(0), num_draws=20)
+    assert (found.cllr, found.act_dcf, found.act_c_primary) == (None, {}, {})
 
 
 def test_draws_without_both_kinds_are_counted():
@@ -121,3 +146,101 @@ def test_no_usable_draw_is_an_error():
     seed = next(s for s in range(99) if 2 in np.random.default_rng(s).multinomial(2, [0.5, 0.5], size=1))
     with pytest.raises(DataError, match="list: none of 1 draws of 2 speakers has both kinds"):
         speaker_bootstrap(scored, {"a": "A", "b": "B"}, np.random.default_rng(seed), num_draws=1)
+
+
+def worse(scored, *, noise, seed=3):
+    """The same trials scored by a noisier system."""
+    rng = np.random.default_rng(seed)
+    return ScoreTable(
+        scored.trials, (scored.scores + noise * rng.standard_normal(len(scored.scores))).round(1)
+    )
+
+
+def test_differences_equal_repeating_the_trials_of_both_systems():
+    table_a, utt2spk = corpus(10, 300)
+    table_b = worse(table_a, noise=0.7)
+    pairs = zip(
+        *(reference(table, utt2spk, seed=5, num_draws=50) for table in (table_a, table_b)), strict=True
+    )
+    expected = [[dict(leaves(detection(one, llr=True))) for one in pair] for pair in pairs]
+    found = paired_bootstrap(table_a, table_b, utt2spk, np.random.default_rng(5), llr=True, num_draws=50)
+    for name, difference in leaves(found):
+        each = np.array([a[name] - b[name] for a, b in expected])
+        bounds = np.percentile(each, [2.5, 97.5])
+        assert (difference.low, difference.high) == pytest.approx(bounds, abs=1e-12), name
+        rarer = min((each <= 0).sum(), (each >= 0).sum())
+        assert difference.p_value == pytest.approx(min(1, 2 * (rarer + 1) / (len(expected) + 1))), name
+    assert (found.num_speakers, found.num_draws, found.num_skipped) == (10, len(expected), 50 - len(expected))
+
+
+def test_a_system_does_not_differ_from_itself():
+    scored, utt2spk = corpus(8, 200)
+    found = paired_bootstrap(scored, scored, utt2spk, np.random.default_rng(0), num_draws=40)
+    assert {(one.low, one.high, one.p_value) for _, one in leaves(found)} == {(0.0, 0.0, 1.0)}
+
+
+def test_a_much_worse_system_differs_and_a_swap_changes_the_sign():
+    table_a, utt2spk = corpus(20, 1500)
+    table_b = worse(table_a, noise=4)
+    forth = paired_bootstrap(table_a, table_b, utt2spk, np.random.default_rng(0), num_draws=400)
+    back = paired_bootstrap(table_b, table_a, utt2spk, np.random.default_rng(0), num_draws=400)
+    assert forth.eer.high < 0
+    assert forth.eer.p_value == pytest.approx(2 / 401)
+    assert (back.eer.low, back.eer.high) == pytest.approx((-forth.eer.high, -forth.eer.low), abs=1e-12)
+    assert back.eer.p_value == forth.eer.p_value
+
+
+def test_p_values_are_as_rarely_small_as_they_say():
+    """Two systems that differ by chance alone: p is below 0.1 for about one list in ten."""
+    small = 0
+    for seed in range(100):
+        scored, utt2spk = corpus(20, 400, seed=seed)
+        rng = np.random.default_rng(seed)
+        one, other = (
+            ScoreTable(scored.trials, 1.5 * scored.trials.labels + rng.standard_normal(400)) for _ in range(2)
+        )
+        found = paired_bootstrap(one, other, utt2spk, np.random.default_rng(0), num_draws=99)
+        small += found.eer.p_value < 0.1
+    assert 1 <= small <= 20
+
+
+@pytest.mark.parametrize("change", ["enroll_ids", "test_ids", "labels"])
+def test_other_trials_cannot_be_paired(change):
+    scored, utt2spk = corpus(8, 200)
+    column = getattr(scored.trials, change)
+    trials = dataclasses.replace(scored.trials, name="other", **{change: column[::-1]})
+    with pytest.raises(DataError, match="other: not the trials of list; score both systems on one list"):
+        paired_bootstrap(scored, ScoreTable(trials, scored.scores), utt2spk, np.random.default_rng(0))
+
+
+def test_equal_trials_in_another_list_can_be_paired():
+    scored, utt2spk = corpus(8, 200)
+    copy = dataclasses.replace(scored.trials, enroll_ids=list(scored.trials.enroll_ids))
+    table = ScoreTable(copy, scored.scores)
+    assert paired_bootstrap(scored, table, utt2spk, np.random.default_rng(0), num_draws=9).eer.p_value == 1
+
+
+def test_det_band_equals_repeating_the_trials():
+    scored, utt2spk = corpus(12, 300)
+    p_fa = np.array([0.001, 0.01, 0.05, 0.2, 0.5, 0.99])
+    rates = []
+    for sample in reference(scored, utt2spk, seed=2, num_draws=60):
+        curve = error_curve(sample)
+        rates.append(np.interp(p_fa, curve.p_fa[::-1], curve.p_miss[::-1]))
+    band = det_band(scored, utt2spk, np.random.default_rng(2), p_fa, num_draws=60)
+    low, high = np.percentile(rates, [2.5, 97.5], axis=0)
+    assert band.low == pytest.approx(low, abs=1e-12)
+    assert band.high == pytest.approx(high, abs=1e-12)
+    assert np.array_equal(band.p_fa, p_fa)
+
+
+def test_no_usable_draw_is_an_error_of_the_band_and_of_pairs_too():
+    trials = TrialList(["a", "a"], ["a", "b"], np.array([1, 0], dtype=np.int8), "list")
+    scored, speakers = ScoreTable(trials, np.array([1.0, 0.0])), {"a": "A", "b": "B"}
+    seed = next(s for s in range(99) if 2 in np.random.default_rng(s).multinomial(2, [0.5, 0.5], size=1))
+    for measure in (
+        lambda rng: det_band(scored, speakers, rng, np.array([0.1]), num_draws=1),
+        lambda rng: paired_bootstrap(scored, scored, speakers, rng, num_draws=1),
+    ):
+        with pytest.raises(DataError, match="list: none of 1 draws of 2 speakers has both kinds"):
+            measure(np.random.default_rng(seed))
