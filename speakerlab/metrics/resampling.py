@@ -144,22 +144,21 @@ class Resampler:
         for start in range(0, len(times), block):
             weights = times[start : start + block].T
             pair_weights = weights[self.pairs[0]] * weights[self.pairs[1]]
-            usable = (self.targets.steps.sum(axis=0) @ weights > 0) & (
-                self.nontargets.steps.sum(axis=0) @ pair_weights > 0
-            )
+            miss = np.cumsum((self.targets.steps @ weights).T, axis=1)
+            rejected = np.cumsum((self.nontargets.steps @ pair_weights).T, axis=1)
+            usable = (miss[:, -1] > 0) & (rejected[:, -1] > 0)
             if usable.any():
-                yield self._weighted(weights[:, usable], pair_weights[:, usable])
+                miss, rejected = miss[usable], rejected[usable]
+                curve = ErrorCurve(self.thresholds, miss, rejected[:, -1:] - rejected)
+                yield Batch(curve, self._decided(curve, weights[:, usable], pair_weights[:, usable]))
 
-    def _weighted(self, weights: Int64Array, pair_weights: Int64Array) -> Batch:
-        miss = np.cumsum((self.targets.steps @ weights).T, axis=1)
-        rejected = np.cumsum((self.nontargets.steps @ pair_weights).T, axis=1)
-        curve = ErrorCurve(self.thresholds, miss, rejected[:, -1:] - rejected)
+    def _decided(self, curve: ErrorCurve, weights: Int64Array, pair_weights: Int64Array) -> Decisions | None:
         if not self.decides:
-            return Batch(curve, None)
-        target_bits = self.targets.costs @ weights / miss[:, -1]
-        nontarget_bits = self.nontargets.costs @ pair_weights / rejected[:, -1]
+            return None
+        target_bits = self.targets.costs @ weights / curve.num_miss[:, -1]
+        nontarget_bits = self.nontargets.costs @ pair_weights / curve.num_fa[:, 0]
         errors = (self.targets.errors @ weights).T, (self.nontargets.errors @ pair_weights).T
-        return Batch(curve, Decisions(*errors, (target_bits + nontarget_bits) / 2))
+        return Decisions(*errors, (target_bits + nontarget_bits) / 2)
 
 
 def check_same_trials(first: ScoreTable, second: ScoreTable) -> None:
@@ -190,7 +189,7 @@ def _speakers(table: ScoreTable, utt2spk: Mapping[str, str]) -> tuple[int, Int64
     number_of = {i: numbers[utt2spk[i]] for i in ids}
 
     def speakers(of_ids: Sequence[str]) -> Int64Array:
-        return np.fromiter((number_of[i] for i in of_ids), dtype=np.int64, count=len(of_ids))
+        return np.fromiter(map(number_of.__getitem__, of_ids), dtype=np.int64, count=len(of_ids))
 
     return len(numbers), speakers(trials.enroll_ids), speakers(trials.test_ids)
 

@@ -116,14 +116,12 @@ def check_table(table: ScoreTable) -> None:
 
 def is_repeated(trials: TrialList) -> npt.NDArray[np.bool_]:
     """Whether the same pair of ids stands earlier in the list, bool [N]."""
-    places: dict[str, int] = {}
+    places = {i: place for place, i in enumerate({*trials.enroll_ids, *trials.test_ids})}
 
     def numbers(ids: Sequence[str]) -> npt.NDArray[np.int64]:
-        found = (places.setdefault(i, len(places)) for i in ids)
-        return np.fromiter(found, dtype=np.int64, count=len(ids))
+        return np.fromiter(map(places.__getitem__, ids), dtype=np.int64, count=len(ids))
 
-    enroll, test = numbers(trials.enroll_ids), numbers(trials.test_ids)
-    pairs = enroll * len(places) + test
+    pairs = numbers(trials.enroll_ids) * len(places) + numbers(trials.test_ids)
     repeated = np.ones(len(pairs), dtype=np.bool_)
     repeated[np.unique(pairs, return_index=True)[1]] = False
     return repeated
