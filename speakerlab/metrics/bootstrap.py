@@ -54,8 +54,9 @@ class Difference:
     Attributes:
         low: lower end of the middle 95 % of the differences within each draw.
         high: upper end.
-        p_value: two-sided: twice the smaller share of draws on either side of 0, at most 1 (Davison and
-            Hinkley, "Bootstrap methods", 1997, equation 4.10, counts the list itself as a draw).
+        p_value: two-sided: twice the smaller share of draws on either side of 0, at most 1, with the list
+            itself counted as a draw (Davison and Hinkley, "Bootstrap methods and their application", 1997,
+            chapter 4). Below 0.05 where 0 lies outside of [``low``, ``high``], up to one draw.
     """
 
     low: float

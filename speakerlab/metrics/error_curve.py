@@ -68,7 +68,8 @@ def error_curve(scores: ScoreTable | SortedScores) -> ErrorCurve:
     lowest = min(targets[0], nontargets[0])
     few, many = (targets, nontargets) if len(targets) <= len(nontargets) else (nontargets, targets)
     starts = np.concatenate(([0], np.flatnonzero(few[1:] != few[:-1]) + 1, [len(few)]))
-    blocks = [_corners(few, many, starts[at : at + BLOCK_SCORES + 1]) for at in _block_starts(starts)]
+    firsts = range(0, len(starts) - 1, BLOCK_SCORES)
+    blocks = [_corners(few, many, starts[at : at + BLOCK_SCORES + 1]) for at in firsts]
     starting, ending = (lowest, 0, 0), (np.inf, len(few), len(many))
     columns = [
         np.concatenate(([first], *column, [last]))
@@ -77,10 +78,6 @@ def error_curve(scores: ScoreTable | SortedScores) -> ErrorCurve:
     thresholds, few_below, many_below = _without_straight(*columns)
     miss, rejected = (few_below, many_below) if few is targets else (many_below, few_below)
     return ErrorCurve(thresholds.astype(np.float64, copy=False), miss, len(nontargets) - rejected)
-
-
-def _block_starts(starts: Int64Array) -> range:
-    return range(0, len(starts) - 1, BLOCK_SCORES)
 
 
 def _corners(
@@ -198,7 +195,12 @@ def fnr_at_fpr(p_miss: Float64Array, p_fa: Float64Array, fpr: float) -> Float64A
 
     Returns:
         Miss rates, float64 [...].
+
+    Raises:
+        ValueError: a rate outside [0, 1].
     """
+    if not 0 <= fpr <= 1:
+        raise ValueError(f"{fpr} is not a false-alarm rate")
     first = np.argmax(p_fa <= fpr, axis=-1)[..., None]
     rates: Float64Array = np.take_along_axis(p_miss, first, axis=-1)[..., 0]
     return rates

@@ -53,6 +53,7 @@ def identification(
 
     Raises:
         DataError: shapes that do not match, a mate that is no column, a NaN or Inf, no mated probe.
+        ValueError: a rate outside [0, 1].
     """
     _check(scores, mates, name)
     is_mated = mates >= 0
@@ -75,6 +76,8 @@ def identification(
 
 def _fnir(identified: FloatArray, num_mated: int, top: FloatArray, fpir: float) -> float:
     """FNIR from the sorted scores of the mated probes at rank 1 and the sorted top scores of the others."""
+    if not 0 <= fpir <= 1:
+        raise ValueError(f"{fpir} is not a false-positive identification rate")
     accepted = np.arange(len(top), -1, -1)  # with the threshold just above the first 0, 1, ... top scores
     rejected = int(np.argmax(accepted / len(top) <= fpir))
     missed = 0 if rejected == 0 else int(np.searchsorted(identified, top[rejected - 1], side="right"))

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 from scipy.special import expit
 
-from speakerlab.metrics.error_curve import ErrorCurve, Int64Array, error_curve
+from speakerlab.metrics.error_curve import Int64Array, error_curve
 from speakerlab.metrics.sorted_scores import FloatArray, SortedScores, sorted_scores
 from speakerlab.types import Float64Array, ScoreTable
 
@@ -94,20 +94,19 @@ def _convex_hull(num_miss: Int64Array, num_fa: Int64Array) -> tuple[Int64Array, 
 
 
 def bayes_error_curve(
-    scores: ScoreTable | SortedScores, log_odds: Float64Array = LOG_ODDS, curve: ErrorCurve | None = None
+    scores: ScoreTable | SortedScores, log_odds: Float64Array = LOG_ODDS
 ) -> BayesErrorCurve:
     """Actual and minimum normalised Bayes error over a grid of priors.
 
     Args:
         scores: log-likelihood ratios.
         log_odds: float64 [G], logits of the priors.
-        curve: the error curve of ``scores`` where it is there already.
 
     Raises:
         DataError: as ``sorted_scores``.
     """
     known = sorted_scores(scores)
-    curve = error_curve(known) if curve is None else curve
+    curve = error_curve(known)
     below = np.array([known.num_below(-odds) for odds in log_odds])
     p_miss, p_fa = below[:, 0] / len(known.targets), 1 - below[:, 1] / len(known.nontargets)
     hull_miss, hull_fa = _convex_hull(curve.num_miss, curve.num_fa)

@@ -180,3 +180,21 @@ def test_unlabelled_trials_are_refused():
 def test_scores_of_another_number_are_refused():
     with pytest.raises(DataError, match="3 trials but scores of shape"):
         detection(ScoreTable(table([0.5], [0.1, 0.2]).trials, np.zeros(2)))
+
+
+def test_more_false_alarms_allowed_never_cost_misses_and_ties_count_whole():
+    """Non-targets 5, 3, 3, 0: with a quarter of them accepted the threshold is above 3."""
+    metrics = detection(table([6, 3, 3, -1], [5, 3, 3, 0]), fprs=[0, 0.25, 0.5, 0.75, 1])
+    assert metrics.fnr_at_fpr == {"0": 0.75, "0.25": 0.75, "0.5": 0.75, "0.75": 0.25, "1": 0.0}
+
+
+@pytest.mark.parametrize("rate", [-0.01, 1.01, np.nan])
+def test_rates_outside_0_and_1_are_refused(rate):
+    with pytest.raises(ValueError, match="is not a false-alarm rate"):
+        detection(table([1], [0]), fprs=[rate])
+
+
+@pytest.mark.parametrize("parameters", [(0, 1, 1), (1, 1, 1), (0.01, 0, 1), (0.01, 1, -1), (np.nan, 1, 1)])
+def test_impossible_operating_points_are_refused(parameters):
+    with pytest.raises(ValueError, match="the prior must be within"):
+        OperatingPoint(*parameters)

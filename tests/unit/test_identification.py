@@ -114,3 +114,9 @@ def test_two_models_of_a_speaker_are_refused():
     table.trials.labels[[i == "p1" for i in table.trials.test_ids]] = 1
     with pytest.raises(DataError, match=r"list: probe p1 has two target models \(1 such probes\)"):
         gallery(table)
+
+
+@pytest.mark.parametrize("rate", [-0.01, 1.01, np.nan])
+def test_rates_outside_0_and_1_are_refused(rate):
+    with pytest.raises(ValueError, match="is not a false-positive identification rate"):
+        identification(SCORES, MATES, fpirs=[rate])
