@@ -3,6 +3,9 @@
 In: a ``ScoreTable``, the speaker of every enrolment and test id, a seeded Generator; out: 95 % intervals of
 every metric, of the difference of two systems, and of a whole DET curve.
 ``speaker_bootstrap(scores, utt2spk, np.random.default_rng(0)).eer.low``
+
+The intervals are right where speakers differ, and too wide (up to 1.7 times) where all variation is between
+single trials: Owen, "The pigeonhole bootstrap", 2007.
 """
 
 from __future__ import annotations

@@ -190,18 +190,24 @@ def test_a_much_worse_system_differs_and_a_swap_changes_the_sign():
     assert back.eer.p_value == forth.eer.p_value
 
 
-def test_p_values_are_as_rarely_small_as_they_say():
-    """Two systems that differ by chance alone: p is below 0.1 for about one list in ten."""
-    small = 0
-    for seed in range(100):
-        scored, utt2spk = corpus(20, 400, seed=seed)
-        rng = np.random.default_rng(seed)
-        one, other = (
-            ScoreTable(scored.trials, 1.5 * scored.trials.labels + rng.standard_normal(400)) for _ in range(2)
+def test_p_values_are_as_often_small_as_they_say():
+    """Two systems as lucky with speakers: p is below 0.1 for a list in ten, below 0.5 for one in two."""
+    p_values = []
+    for seed in range(50):
+        scored, utt2spk = corpus(20, 1000, seed=seed)
+        trials, rng = scored.trials, np.random.default_rng(seed)
+        enroll, test = (
+            np.array([int(utt2spk[i][1:]) for i in ids]) for ids in (trials.enroll_ids, trials.test_ids)
         )
-        found = paired_bootstrap(one, other, utt2spk, np.random.default_rng(0), num_draws=99)
-        small += found.eer.p_value < 0.1
-    assert 1 <= small <= 20
+        systems = []
+        for _ in range(2):
+            ease, pull = 2 + 0.8 * rng.standard_normal(20), 0.5 * rng.standard_normal(20)
+            means = np.where(trials.labels == 1, ease[enroll], pull[enroll] + pull[test])
+            systems.append(ScoreTable(trials, means + 0.5 * rng.standard_normal(1000)))
+        found = paired_bootstrap(*systems, utt2spk, np.random.default_rng(0), num_draws=99)
+        p_values.append(found.eer.p_value)
+    assert 1 <= (np.array(p_values) < 0.1).sum() <= 12
+    assert 15 <= (np.array(p_values) < 0.5).sum() <= 35
 
 
 @pytest.mark.parametrize("change", ["enroll_ids", "test_ids", "labels"])
