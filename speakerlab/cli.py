@@ -13,6 +13,7 @@ from pathlib import Path
 # command -> module of speakerlab.bin, and its line in the help; modules are imported when they are run
 COMMANDS = {
     "models": ("list_models", "table of the networks and their sizes"),
+    "metrics": ("compute_metrics", "EER, minDCF and more of scores, ours or another toolkit's"),
     "convert": ("convert_model", "write a model of another toolkit as a bundle"),
 }
 

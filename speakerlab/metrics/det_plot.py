@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from speakerlab.errors import MissingExtraError
+from speakerlab.metrics.bootstrap import DetBand
 from speakerlab.metrics.error_curve import ErrorCurve, equal_error_rate
 from speakerlab.metrics.operating_points import DEFAULT_POINTS, OperatingPoint
+from speakerlab.metrics.plot_style import line_style, new_figure
 from speakerlab.types import Float64Array
 
 if TYPE_CHECKING:
@@ -26,29 +28,37 @@ if TYPE_CHECKING:
 
 # Inches: the square of a panel, its margins, a line of legend below it.
 SQUARE, LEFT, RIGHT, TOP, BOTTOM, LEGEND_LINE = 4.6, 0.65, 0.25, 0.4, 0.6, 0.23
+MARKER_COLUMNS = 2  # of the legend that explains the marks
 LABELLED_PERCENT = (0.01, 0.1, 1, 2, 5, 10, 20, 40, 60, 80, 90)
 GRID_PERCENT = (0.02, 0.05, 0.2, 0.5, 30, 50)
-# Okabe and Ito (2008): told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":")  # after every seven systems
 POINT_MARKERS = ("s", "^", "D", "v", "P")
 MARKER: dict[str, Any] = {"markeredgecolor": "white", "markersize": 7, "linestyle": "none", "zorder": 3}
 
 
+# False-alarm rates, evenly spaced on the axis: where to ask for a band.
+BAND_P_FA = ndtr(np.linspace(ndtri(1e-5), ndtri(0.99), 120))
+BAND_P_FA.setflags(write=False)
+
+
 @dataclass(frozen=True)
 class _Line:
-    """A curve on the normal-deviate scale and its marked points, the EER first."""
+    """A curve on the normal-deviate scale and its marked points, the EER first.
+
+    ``band`` has the false-alarm rates, the lower and the upper miss rates of the interval, [3, G].
+    """
 
     name: str
     eer: float
     x: Float64Array
     y: Float64Array
     marks: list[tuple[float, float]]
+    band: Float64Array | None
 
 
 def draw(
     panels: Mapping[str, Mapping[str, ErrorCurve]],
     points: Mapping[str, OperatingPoint] = DEFAULT_POINTS,
+    bands: Mapping[str, Mapping[str, DetBand]] = MappingProxyType({}),
 ) -> Figure:
     """One panel per trial list, one curve per system, with the EER and the minimum-cost points marked.
 
@@ -59,34 +69,33 @@ def draw(
     Args:
         panels: title -> system name -> its error curve.
         points: operating points to mark, at most five.
+        bands: title -> system name -> interval of the miss rate, shaded; best at ``BAND_P_FA``.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot") from error
     lines = {
-        title: [_line(name, curve, points) for name, curve in curves.items()]
+        title: [_line(name, curve, points, bands.get(title, {}).get(name)) for name, curve in curves.items()]
         for title, curves in panels.items()
     }
     num_columns = 2 if len(panels) == 4 else min(len(panels), 3)
     num_rows = math.ceil(len(panels) / num_columns)
     width = LEFT + SQUARE + RIGHT
+    has_band = any(bands.values())
+    num_lines = math.ceil((1 + len(points) + has_band) / MARKER_COLUMNS)
     height = TOP + SQUARE + BOTTOM + LEGEND_LINE * max(map(len, panels.values()))
-    figure = Figure((width * num_columns, height * num_rows + 2 * LEGEND_LINE), dpi=120)
+    figure = new_figure(width * num_columns, height * num_rows + (num_lines + 0.5) * LEGEND_LINE)
     limits = _limits([line for of_panel in lines.values() for line in of_panel])
     for number, (title, of_panel) in enumerate(lines.items()):
         row, column = divmod(number, num_columns)
         corner = width * column + LEFT, figure.get_figheight() - height * row - TOP - SQUARE
         axes = _add_axes(figure, title, corner, limits)
         _draw_lines(axes, of_panel)
-    _explain_markers(figure, points)
+    _explain_markers(figure, points, has_band=has_band)
     return figure
 
 
-def _line(name: str, curve: ErrorCurve, points: Mapping[str, OperatingPoint]) -> _Line:
+def _line(name: str, curve: ErrorCurve, points: Mapping[str, OperatingPoint], band: DetBand | None) -> _Line:
     p_miss, p_fa = curve.p_miss, curve.p_fa
     eer = equal_error_rate(p_miss, p_fa)
     x, y = _probit(p_fa, curve.num_nontargets), _probit(p_miss, curve.num_targets)
@@ -95,7 +104,12 @@ def _line(name: str, curve: ErrorCurve, points: Mapping[str, OperatingPoint]) ->
         best = np.argmin(point.cost(p_miss, p_fa))
         marks.append((float(x[best]), float(y[best])))
     shown = _visibly_distinct(x, y)
-    return _Line(name, float(eer), x[shown], y[shown], marks)
+    edges = None
+    if band is not None:
+        within = band.p_fa >= 0.5 / curve.num_nontargets  # further left there is nothing to estimate from
+        miss = (_probit(edge[within], curve.num_targets) for edge in (band.low, band.high))
+        edges = np.stack([ndtri(band.p_fa[within]), *miss])
+    return _Line(name, float(eer), x[shown], y[shown], marks, edges)
 
 
 def _probit(rates: Float64Array, num_trials: int) -> Float64Array:
@@ -139,22 +153,27 @@ def _add_axes(figure: Figure, title: str, corner: tuple[float, float], limits: t
 
 def _draw_lines(axes: Axes, lines: list[_Line]) -> None:
     for number, line in enumerate(lines):
-        colour = COLOURS[number % len(COLOURS)]
-        dashes = DASHES[number // len(COLOURS) % len(DASHES)]
-        label = f"{line.name}: EER {100 * line.eer:.2f} %"
-        axes.plot(line.x, line.y, color=colour, linestyle=dashes, linewidth=1.6, label=label)
+        style = line_style(number)
+        if line.band is not None:
+            axes.fill_between(*line.band, color=style["color"], alpha=0.13, linewidth=0)
+        axes.plot(line.x, line.y, label=f"{line.name}: EER {100 * line.eer:.2f} %", **style)
         for shape, (x, y) in zip(("o", *POINT_MARKERS), line.marks, strict=False):
-            axes.plot(x, y, shape, color=colour, **MARKER)
+            axes.plot(x, y, shape, color=style["color"], **MARKER)
     # Below the axes: a curve may be anywhere inside.
     below = BOTTOM / SQUARE
     axes.legend(loc="upper left", bbox_to_anchor=(0, -below), borderaxespad=0, frameon=False)
 
 
-def _explain_markers(figure: Figure, points: Mapping[str, OperatingPoint]) -> None:
+def _explain_markers(figure: Figure, points: Mapping[str, OperatingPoint], *, has_band: bool) -> None:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     names = ["EER", *(f"minDCF({point})" for point in points.values())]
     shapes = zip(("o", *POINT_MARKERS), names, strict=False)
-    handles = [Line2D([], [], marker=shape, color="0.4", label=name, **MARKER) for shape, name in shapes]
+    handles: list[Any] = [
+        Line2D([], [], marker=shape, color="0.4", label=name, **MARKER) for shape, name in shapes
+    ]
+    if has_band:
+        handles.append(Patch(color="0.4", alpha=0.2, label="95 % over speakers"))
     left = (LEFT / figure.get_figwidth(), 0)
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=left, ncols=3, frameon=False)
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=left, ncols=MARKER_COLUMNS, frameon=False)
