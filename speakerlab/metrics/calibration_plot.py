@@ -90,7 +90,9 @@ def draw_bayes_error(
     panels[0].set(ylim=(0, 1.3), ylabel="normalised error")
     panels[0].tick_params(labelbottom=False)
     worst = max(float((curve.minimum * curve.default_error).max()) for curve in curves.values())
-    panels[1].set(ylim=(0, min(0.5, 1.8 * worst)), ylabel="error rate", xlabel="log-odds of the prior")
+    panels[1].set(
+        ylim=(0, np.clip(1.8 * worst, 0.01, 0.5)), ylabel="error rate", xlabel="log-odds of the prior"
+    )
     legend_below(panels[1])
     return figure
 

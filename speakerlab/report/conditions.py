@@ -7,6 +7,7 @@ equalised average. ``report(parse("utt2dur:3,6,10"), scored, settings)``
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,8 @@ from speakerlab.data.tables import read_two_columns
 from speakerlab.errors import DataError
 from speakerlab.metrics.bootstrap import BootstrapIntervals
 from speakerlab.metrics.detection import DetectionMetrics, detection
+from speakerlab.metrics.equalised import EqualisedMetrics, equalised_detection
 from speakerlab.metrics.error_curve import Int64Array
-from speakerlab.metrics.partitions import EqualisedMetrics, equalised
-from speakerlab.metrics.sorted_scores import sorted_scores
 from speakerlab.report.evaluation import Scored, Settings, intervals_of
 from speakerlab.types import ScoreTable, TrialList
 
@@ -119,20 +119,23 @@ def report(condition: Condition, scored: Scored, settings: Settings) -> Conditio
     by_model = not any(i in values for i in trials.enroll_ids)
     enroll = test if by_model else _codes(path, trials, trials.enroll_ids, values, codes)
     low, high = np.minimum(enroll, test), np.maximum(enroll, test)
-    pairs = [(a, b) for a, b in itertools.combinations_with_replacement(range(len(order)), 2)]
-    selections = {(a, b): np.flatnonzero((low == a) & (high == b)) for a, b in pairs}
-    tables = {
-        tuple(dict.fromkeys((order[a], order[b]))): _part(scored.table, rows)
-        for (a, b), rows in selections.items()
-        if len(rows)
+    rows = {
+        tuple(dict.fromkeys((order[a], order[b]))): np.flatnonzero((low == a) & (high == b))
+        for a, b in itertools.combinations_with_replacement(range(len(order)), 2)
     }
-    cells = [_cell(key, table, scored, settings) for key, table in tables.items()]
-    measured = [
-        sorted_scores(table) for cell, table in zip(cells, tables.values(), strict=True) if cell.metrics
-    ]
-    average = equalised(measured, settings.presets, llr=scored.llr) if len(measured) > 1 else None
+    rows = {key: of for key, of in rows.items() if len(of)}
+    cells = [_cell(key, _part(scored.table, of), scored, settings) for key, of in rows.items()]
+    measured = [rows[cell.values] for cell in cells if cell.metrics]
     sides = "test" if by_model else "enrolment and test"
+    average = _equalised(scored, measured, settings) if len(measured) > 1 else None
     return ConditionReport(str(condition), scored.system, scored.title, sides, cells, average)
+
+
+def _equalised(scored: Scored, rows: Sequence[Int64Array], settings: Settings) -> EqualisedMetrics:
+    """Cells without a rate are left out: one target more or less must not move a share of the average."""
+    names = np.repeat([str(number) for number in range(len(rows))], [len(of) for of in rows])
+    table = _part(scored.table, np.concatenate(rows))
+    return equalised_detection(table, names.tolist(), settings.presets, llr=scored.llr)
 
 
 def _path(condition: Condition, scored: Scored) -> Path:
@@ -172,7 +175,9 @@ def _binned(
         try:
             number = float(text)
         except ValueError:
-            raise DataError(path, f"'{text}' of '{key}' is not a number", "give no edges") from None
+            number = math.nan
+        if math.isnan(number):
+            raise DataError(path, f"'{text}' of '{key}' is not a number", "give no edges")
         values[key] = names[int(np.searchsorted(edges, number, side="right"))]
     return values, names
 

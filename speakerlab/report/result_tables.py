@@ -13,7 +13,7 @@ from speakerlab.report.conditions import MIN_TRIALS, Cell, ConditionReport
 from speakerlab.report.evaluation import Comparison, HardTrial, Row, Settings, hardest
 from speakerlab.report.tables import Table, figure
 
-NO_INTERVALS = "No intervals: give --utt2spk."
+NO_INTERVALS = "No intervals: give --utt2spk or --spk-from-id."
 
 
 def results(rows: Sequence[Row], settings: Settings) -> Table:
@@ -132,7 +132,7 @@ def _condition_rows(report: ConditionReport, points: Sequence[str]) -> list[list
     if average:
         costs = [f"{average.min_dcf[name]:.3f}" for name in points]
         counts = ["", "", ""]
-        name = f"equalised over {average.num_partitions}"
+        name = f"equalised over {sum(cell.metrics is not None for cell in report.cells)}"
         rows.append([report.system, name, *counts, f"{100 * average.eer:.2f}", *costs])
     return rows
 

@@ -49,11 +49,15 @@ def finished(toy_data, tmp_path_factory):
 def test_the_driver_ends_with_a_table_and_a_plot(finished):
     work, _, done = finished
     lines = done.stdout.splitlines()
-    table = [line.split() for line in lines if line.startswith(("model", "untrained"))]
+    blank = lines.index("")
+    table = [line.split() for line in lines[:blank] if line.startswith(("model", "untrained"))]
     assert [row[:2] for row in table] == [["model", "test/trials"], ["untrained", "test/trials"]]
-    assert "[" in lines[-4]
-    assert lines[-1] == f"DET plot: {work}/exp/results/det.png"
+    assert "[" in lines[blank - 2]
+    assert lines[blank + 2].split()[:3] == ["untrained", "model", "test/trials"]
+    assert lines[-2:] == [f"report: {work}/exp/results/report.html", f"plots: {work}/exp/results"]
     assert (work / "exp/results/det.png").read_bytes().startswith(b"\x89PNG")
+    page = (work / "exp/results/report.html").read_text()
+    assert all(f"<h2>{name}</h2>" in page for name in ("Results", "Plots", "Training", "Settings"))
     rows = json.loads((work / "exp/results/metrics.json").read_text())["rows"]
     assert rows[0]["num_targets"] == 5 * 3
     assert rows[0]["intervals"]["num_speakers"] == 5

@@ -116,7 +116,7 @@ def test_a_row_for_each_system_and_list(corpus):
         ["again", f"{corpus.name}/trials_hard"],
     ]
     assert out[2].split()[2:] == out[3].split()[2:] != out[1].split()[2:]
-    assert out[4:] == ["No intervals: give --utt2spk."]
+    assert out[4:] == ["No intervals: give --utt2spk or --spk-from-id."]
 
 
 def test_lists_of_one_name_are_told_apart(corpus):
@@ -205,7 +205,10 @@ def test_a_backend_that_is_none(corpus, content):
         (lambda rows: [*rows, *rows[:2]], r"scores:277: pair 's0-0 s0-1' is scored twice \(2 such lines\)"),
         (lambda rows: ["s0-0 s0-1 nan\n", *rows[1:]], "scores:1: score 'nan' is not a finite number"),
         (lambda rows: ["s0-0 s0-1 high\n", *rows[1:]], "scores:1: score 'high' is not a finite number"),
-        (lambda rows: ["s0-0 s0-1 0.5 target\n", *rows[1:]], "scores:2: .* does not fit .*; write every line alike"),
+        (
+            lambda rows: ["s0-0 s0-1 0.5 target\n", *rows[1:]],
+            "scores:2: .* does not fit .*; write every line alike",
+        ),
         (lambda _: [], "scores: empty file"),
     ],
 )
