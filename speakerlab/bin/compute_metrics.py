@@ -124,7 +124,11 @@ def main(arguments: argparse.Namespace) -> None:
     comparisons = compare(rows, settings)
     if comparisons:
         _print(["", *result_tables.comparisons(comparisons, settings).text()])
-    reports = [conditions.report(each, row.scored, settings) for each in arguments.conditions for row in rows]
+    divided = [(each, row.scored) for each in arguments.conditions for row in rows]
+    reports = [
+        conditions.report(each, one, settings)
+        for each, one in progress(divided, "measured by condition", len(divided))
+    ]
     for table in result_tables.by_condition(reports, settings):
         _print(["", table.title, *table.text()])
     if arguments.json:

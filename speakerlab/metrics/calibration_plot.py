@@ -15,7 +15,7 @@ from scipy.special import betaincinv, logit
 
 from speakerlab.metrics.log_likelihood_ratio import BayesErrorCurve
 from speakerlab.metrics.operating_points import DEFAULT_POINTS, OperatingPoint
-from speakerlab.metrics.plot_style import legend_below, line_style, new_figure, plain
+from speakerlab.metrics.plot_style import legend_below, line_style, new_figure, plain, shortened
 from speakerlab.metrics.sorted_scores import SortedScores
 from speakerlab.types import Float64Array
 
@@ -103,9 +103,9 @@ def _draw_errors(
     colour = line_style(number)["color"]
     for axes, scale in zip(panels, (np.ones_like(curve.log_odds), curve.default_error), strict=True):
         if with_actual:
-            label = f"{name}: scores as they are"
+            label = f"{shortened(name)}: scores as they are"
             axes.plot(curve.log_odds, scale * curve.actual, color=colour, linewidth=1.6, label=label)
-        label = f"{name}: best calibration"
+        label = f"{shortened(name)}: best calibration"
         axes.plot(
             curve.log_odds, scale * curve.minimum, color=colour, linewidth=1.3, linestyle="--", label=label
         )
@@ -166,7 +166,9 @@ def draw_reliability(systems: Mapping[str, SortedScores]) -> Figure:
         spread = np.stack([found.kept - found.low, found.high - found.kept])
         # Jeffreys' interval of a lopsided bin can lie on one side of the ratio itself.
         bars: dict[str, Any] = {"yerr": np.maximum(spread, 0), "elinewidth": 1, "capsize": 2}
-        axes.errorbar(found.promised, found.kept, fmt="o-", markersize=4, color=colour, label=name, **bars)
+        axes.errorbar(
+            found.promised, found.kept, fmt="o-", markersize=4, color=colour, label=shortened(name), **bars
+        )
         shown += [*found.promised, *found.low, *found.high]
     low, high = min(shown) - 0.5, max(shown) + 0.5
     axes.plot((low, high), (low, high), color="0.5", linewidth=1, linestyle="--", label="perfect calibration")

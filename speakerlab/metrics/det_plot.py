@@ -19,7 +19,7 @@ from scipy.special import ndtr, ndtri
 from speakerlab.metrics.bootstrap import DetBand
 from speakerlab.metrics.error_curve import ErrorCurve, equal_error_rate
 from speakerlab.metrics.operating_points import DEFAULT_POINTS, OperatingPoint
-from speakerlab.metrics.plot_style import line_style, new_figure
+from speakerlab.metrics.plot_style import line_style, new_figure, shortened
 from speakerlab.types import Float64Array
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def _draw_lines(axes: Axes, lines: list[_Line]) -> None:
         style = line_style(number)
         if line.band is not None:
             axes.fill_between(*line.band, color=style["color"], alpha=0.13, linewidth=0)
-        axes.plot(line.x, line.y, label=f"{line.name}: EER {100 * line.eer:.2f} %", **style)
+        label = f"{shortened(line.name)}: EER {100 * line.eer:.2f} %"
+        axes.plot(line.x, line.y, label=label, **style)
         for shape, (x, y) in zip(("o", *POINT_MARKERS), line.marks, strict=False):
             axes.plot(x, y, shape, color=style["color"], **MARKER)
     # Below the axes: a curve may be anywhere inside.

@@ -44,6 +44,12 @@ def line_style(number: int) -> dict[str, Any]:
     }
 
 
+def shortened(name: str, num_letters: int = 34) -> str:
+    """``name`` without its middle where a legend has no room for it."""
+    half = (num_letters - 3) // 2
+    return name if len(name) <= num_letters else f"{name[:half]}...{name[-half:]}"
+
+
 def plain(axes: Axes) -> None:
     """A light grid behind the curves and no box around them."""
     axes.grid(visible=True, color="0.88", linewidth=0.7)

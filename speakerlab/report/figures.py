@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MAX_BANDS = 4  # shades of more systems cover each other
 BAYES_ERROR = "Bayes error by prior (APE), above it the same over that of a system that ignores the speech"
 RELIABILITY = (
     "Reliability of the log-likelihood ratios; bars are 95 % intervals, as if trials were independent"
@@ -48,7 +49,10 @@ def det(rows: Sequence[Row], settings: Settings) -> Picture:
         title: {row.scored.system: error_curve(row.scored.table) for row in of}
         for title, of in of_title.items()
     }
-    bands = {title: {row.scored.system: row.band for row in of if row.band} for title, of in of_title.items()}
+    bands = {
+        title: {row.scored.system: row.band for row in of if row.band and len(of) <= MAX_BANDS}
+        for title, of in of_title.items()
+    }
     caption = "Detection error trade-off"
     if any(bands.values()):
         caption += ", with the 95 % interval of the miss rate over the speakers"

@@ -34,7 +34,9 @@ h2 { font-size: 1.3rem; margin: 2.5rem 0 .75rem; border-bottom: 2px solid #ddd; 
 h4 { font-size: .95rem; font-weight: 600; margin: .25rem 0; }
 h3 { font-size: 1.05rem; margin: 1.5rem 0 .5rem; overflow-wrap: anywhere; }
 nav a { display: inline-block; margin-right: 1rem; color: #00599c; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; background:
+  linear-gradient(to left, #fff 40%, transparent) right / 3rem 100% no-repeat local,
+  linear-gradient(to left, #0003, transparent) right / 1rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
 th { background: #f3f4f6; border-bottom: 2px solid #ccc; }
@@ -47,7 +49,8 @@ th.name, td.name { text-align: left; }
 figure, .figures > div { margin: 0; min-width: 0; }
 figure img { width: 100%; max-width: 38rem; height: auto; }
 figcaption { color: #4a4a4a; font-size: .85rem; }
-pre { background: #f3f4f6; padding: .75rem; overflow-x: auto; font-size: .8rem; line-height: 1.35; }
+pre { background: #f3f4f6; padding: .75rem; overflow-x: auto; font-size: .8rem; line-height: 1.35;
+  columns: 20rem; }
 summary { cursor: pointer; color: #00599c; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: 0; font-size: .9rem; }
 dt { color: #4a4a4a; } dd { margin: 0; overflow-wrap: anywhere; }

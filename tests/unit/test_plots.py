@@ -127,6 +127,11 @@ def test_the_band_of_a_det_plot_is_where_its_rates_are():
     assert "95 % over speakers" in texts(figure.legends[0])
 
 
+def test_long_names_lose_their_middle():
+    assert plot_style.shortened("campplus") == "campplus"
+    assert plot_style.shortened("0123456789", 9) == "012...789"
+
+
 def test_svg_is_the_same_each_time_and_asks_for_no_font():
     first, second = (plot_style.svg(score_plot.draw({"a": normal_llr(2)})) for _ in range(2))
     assert first == second
