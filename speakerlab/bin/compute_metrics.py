@@ -14,31 +14,18 @@ and NIST keys too. Scores are log-likelihood ratios, with Cllr and actDCF, if th
 from __future__ import annotations
 
 import argparse
-import json
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speakerlab.bin import entry
-from speakerlab.data.tables import read_utt2spk
 from speakerlab.errors import DataError
 from speakerlab.io import atomic, foreign_scores
 from speakerlab.logs import progress
 from speakerlab.metrics.operating_points import DEFAULT_PRESETS, PRESETS
 from speakerlab.report import as_json, conditions, figures, page, result_tables
-from speakerlab.report.evaluation import Row, Scored, Settings, compare, measure
+from speakerlab.report.evaluation import Row, Settings, compare, measure
 from speakerlab.report.experiment import Experiment
-from speakerlab.types import TrialList
-
-
-@dataclass(frozen=True)
-class _System:
-    """One row of the table as the command line names it; ``trials`` None where the scores carry labels."""
-
-    name: str
-    trials: Path | None
-    scores: Path
+from speakerlab.report.inputs import Speakers, System, read_systems
 
 
 def options() -> argparse.ArgumentParser:
@@ -77,6 +64,19 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--llr", nargs="+", default=[], metavar="NAME", help="systems whose scores are log-likelihood ratios"
     )
+    _add_measures(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
+    parser.add_argument(
+        "--plot-dir", type=Path, metavar="DIR", help="draw DET, score, Bayes error and reliability plots"
+    )
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write one page with everything")
+    parser.add_argument(
+        "--exp-dir", type=Path, help="experiment whose settings and training the report shows"
+    )
+    return parser
+
+
+def _add_measures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-draws", type=_positive, default=1000, help="bootstrap draws")
     parser.add_argument(
         "--points",
@@ -95,15 +95,6 @@ def options() -> argparse.ArgumentParser:
         help="results by the values of utt2x or spk2x files (a name alone is looked up beside each list), "
         "numbers by bins that EDGES divide, e.g. utt2dur:3,6,10",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
-    parser.add_argument(
-        "--plot-dir", type=Path, metavar="DIR", help="draw DET, score, Bayes error and reliability plots"
-    )
-    parser.add_argument("--report", type=Path, metavar="HTML", help="write one page with everything")
-    parser.add_argument(
-        "--exp-dir", type=Path, help="experiment whose settings and training the report shows"
-    )
-    return parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -116,7 +107,8 @@ def main(arguments: argparse.Namespace) -> None:
     with_band = bool(arguments.plot_dir or arguments.report)
     presets = {name: PRESETS[name] for name in arguments.points}
     settings = Settings(presets, arguments.num_draws, with_band)
-    scored = _read(arguments)
+    speakers = Speakers(tuple(arguments.utt2spk), arguments.spk_from_id)
+    scored = read_systems(_systems(arguments), speakers, form=arguments.format, llr=arguments.llr)
     rows = [measure(each, settings) for each in progress(scored, "measured", len(scored))]
     _print(result_tables.results(rows, settings).text())
     if any(row.scored.llr for row in rows):
@@ -161,97 +153,17 @@ def _condition(text: str) -> conditions.Condition:
         raise argparse.ArgumentTypeError(f"{text}: edges are rising numbers ({error})") from None
 
 
-def _systems(arguments: argparse.Namespace) -> list[_System]:
-    """Rows in the order given, each name and list once."""
-    found = [_System(path.name, arguments.trials, path) for path in arguments.scores]
-    found += [_System(name, Path(trials), Path(path)) for name, trials, path in arguments.system]
+def _systems(arguments: argparse.Namespace) -> list[System]:
+    """Rows in the order given."""
+    found = [System(path.name, arguments.trials, path) for path in arguments.scores]
+    found += [System(name, Path(trials), Path(path)) for name, trials, path in arguments.system]
     if not found:
         raise DataError("command line", "no scores to measure", "give SCORES or --system")
-    seen: set[tuple[str, Path]] = set()
-    for each in found:
-        key = each.name, each.trials or each.scores
-        if key in seen:
-            raise DataError(
-                key[1], f"two sets of scores for system '{each.name}'", "give each --system a name"
-            )
-        seen.add(key)
     unknown = set(arguments.llr) - {each.name for each in found}
     if unknown:
         names = ", ".join(dict.fromkeys(each.name for each in found))
         raise DataError("--llr", f"no system '{min(unknown)}'", f"the systems are {names}")
     return found
-
-
-def _read(arguments: argparse.Namespace) -> list[Scored]:
-    systems = _systems(arguments)
-    titles = _titles(each.trials or each.scores for each in systems)
-    lists = {path: foreign_scores.read_trial_list(path) for each in systems if (path := each.trials)}
-    speakers: dict[Path, Mapping[str, str]] = {}
-    scored = []
-    for each in systems:
-        trials = lists[each.trials] if each.trials else None
-        form = arguments.format or foreign_scores.recognise(each.scores)
-        table = foreign_scores.read(each.scores, trials, form)
-        path = each.trials or each.scores
-        if path not in speakers:
-            speakers[path] = _speakers_of(path, table.trials, arguments)
-        llr = each.name in arguments.llr or form == "nist" or _card_says_llr(each.scores)
-        scored.append(Scored(each.name, titles[path], path, each.scores, table, llr, speakers[path]))
-    return scored
-
-
-def _card_says_llr(path: Path) -> bool:
-    """Whether the card beside the scores says that they were calibrated."""
-    card = path.with_name(f"{path.name}.json")
-    if not card.exists():
-        return False
-    try:
-        content = json.loads(card.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(card, f"not JSON: {error}", "score the list again") from error
-    return isinstance(content, dict) and content.get("llr") is True
-
-
-def _speakers(paths: Sequence[Path]) -> dict[str, str]:
-    speakers: dict[str, str] = {}
-    for path in paths:
-        for utt_id, spk_id in read_utt2spk(path).items():
-            if speakers.setdefault(utt_id, spk_id) != spk_id:
-                why = f"{utt_id} is speaker {spk_id} here and {speakers[utt_id]} in an earlier file"
-                raise DataError(path, why, "give one speaker to each id")
-    return speakers
-
-
-def _speakers_of(path: Path, trials: TrialList, arguments: argparse.Namespace) -> dict[str, str]:
-    """Speakers of the ids of ``trials``: derived, from the files given, or from utt2spk beside it."""
-    ids = {*trials.enroll_ids, *trials.test_ids}
-    if arguments.spk_from_id:
-        return {i: _first_part(i, arguments.spk_from_id, path) for i in ids}
-    beside = path.with_name("utt2spk")
-    if arguments.utt2spk or not beside.exists():
-        known = _speakers(arguments.utt2spk)
-        return {i: spk_id for i, spk_id in known.items() if i in ids} if known.keys() >= ids else known
-    speakers = _speakers([beside])
-    unknown = ids - speakers.keys()
-    if unknown:  # enrolment models, for instance
-        logging.warning("%s: no interval, %d ids have no speaker in %s", path, len(unknown), beside)
-        return {}
-    return {i: speakers[i] for i in ids}
-
-
-def _first_part(utt_id: str, separator: str, path: Path) -> str:
-    speaker, found, _ = utt_id.partition(separator)
-    if not found:
-        raise DataError(
-            path, f"no '{separator}' in the id '{utt_id}'", "give another --spk-from-id, or --utt2spk"
-        )
-    return speaker
-
-
-def _titles(paths: Iterable[Path]) -> dict[Path, str]:
-    """Folder and file name of each trial list, or whole paths where those are not unique."""
-    titles = {path: f"{path.parent.name}/{path.name}" for path in paths}
-    return titles if len(set(titles.values())) == len(titles) else {path: str(path) for path in titles}
 
 
 def _plot(folder: Path, rows: Sequence[Row], settings: Settings) -> None:

@@ -6,35 +6,18 @@ In: a path and, where the file has no labels, a trial list; out: a ``ScoreTable`
 
 from __future__ import annotations
 
-import math
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from speakerlab.data.lines import lines
 from speakerlab.data.trials import read_trials
 from speakerlab.errors import DataError
 from speakerlab.io import scores
+from speakerlab.io.score_columns import UNLABELLED, ScoreColumns, ScoredLine
 from speakerlab.types import ScoreTable, TrialList
 
-Int64Array = npt.NDArray[np.int64]
 LABELS = {b"target": 1, b"nontarget": 0, b"1": 1, b"0": 0}
-UNLABELLED = -1
-
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """One line: where it is, the pair, the score as it is written, and the label, -1 if it has none."""
-
-    number: int
-    enroll_id: bytes
-    test_id: bytes
-    score: bytes
-    label: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +32,7 @@ class _Format:
 
     text: str
     fits: Callable[[list[bytes]], bool]
-    read: Callable[[Path], Iterator[_Scored]]
+    read: Callable[[Path], Iterator[ScoredLine]]
 
 
 def read(path: Path, trials: TrialList | None = None, form: str | None = None) -> ScoreTable:
@@ -69,7 +52,7 @@ def read(path: Path, trials: TrialList | None = None, form: str | None = None) -
     form = form or recognise(path)
     if form == "kaldi" and trials is not None:
         return scores.read(path, trials)
-    found = _Columns.of(path, FORMATS[form].read(path))
+    found = ScoreColumns.of(path, FORMATS[form].read(path))
     return found.table() if trials is None else found.arranged(trials)
 
 
@@ -93,31 +76,31 @@ def recognise(path: Path) -> str:
     return next(iter(left))
 
 
-def read_kaldi(path: Path) -> Iterator[_Scored]:
+def read_kaldi(path: Path) -> Iterator[ScoredLine]:
     """``enroll test score``: Kaldi's ``ivector-plda-scoring`` and this toolkit."""
     for number, fields in _fields(path):
         if len(fields) != 3:
             raise _misfit(path, number, "kaldi", fields)
-        yield _Scored(number, fields[0], fields[1], fields[2], UNLABELLED)
+        yield ScoredLine(number, fields[0], fields[1], fields[2], UNLABELLED)
 
 
-def read_wespeaker(path: Path) -> Iterator[_Scored]:
+def read_wespeaker(path: Path) -> Iterator[ScoredLine]:
     """``enroll test score label``; its score_norm.py adds four columns."""
     for number, fields in _fields(path):
         if len(fields) not in {4, 8} or fields[3] not in LABELS:
             raise _misfit(path, number, "wespeaker", fields)
-        yield _Scored(number, fields[0], fields[1], fields[2], LABELS[fields[3]])
+        yield ScoredLine(number, fields[0], fields[1], fields[2], LABELS[fields[3]])
 
 
-def read_three_d_speaker(path: Path) -> Iterator[_Scored]:
+def read_three_d_speaker(path: Path) -> Iterator[ScoredLine]:
     """``enroll test label score``: a trial line with its score (3D-Speaker's compute_score_metrics.py)."""
     for number, fields in _fields(path):
         if len(fields) != 4 or fields[2] not in LABELS:
             raise _misfit(path, number, "3d-speaker", fields)
-        yield _Scored(number, fields[0], fields[1], fields[3], LABELS[fields[2]])
+        yield ScoredLine(number, fields[0], fields[1], fields[3], LABELS[fields[2]])
 
 
-def read_nist(path: Path) -> Iterator[_Scored]:
+def read_nist(path: Path) -> Iterator[ScoredLine]:
     """Tabs and a header with ``modelid``, ``segmentid``, ``LLR`` and perhaps ``side`` and ``targettype``.
 
     The system output of the NIST speaker recognition evaluations since 2016 (evaluation plans, "System
@@ -125,7 +108,7 @@ def read_nist(path: Path) -> Iterator[_Scored]:
     """
     for number, row in _nist_rows(path, needed=("modelid", "segmentid", "LLR")):
         label = LABELS[row["targettype"]] if "targettype" in row else UNLABELLED
-        yield _Scored(number, row["modelid"], _segment(row), row["LLR"], label)
+        yield ScoredLine(number, row["modelid"], _segment(row), row["LLR"], label)
 
 
 def read_trial_list(path: Path) -> TrialList:
@@ -137,10 +120,12 @@ def read_trial_list(path: Path) -> TrialList:
     """
     if not _is_nist(next((line.split() for _, line in lines(path)), [])):
         return read_trials(path)
-    found = _Columns.of(
+    found = ScoreColumns.of(
         path,
         (
-            _Scored(number, row["modelid"], _segment(row), b"0", LABELS.get(row.get("targettype", b""), -1))
+            ScoredLine(
+                number, row["modelid"], _segment(row), b"0", LABELS.get(row.get("targettype", b""), -1)
+            )
             for number, row in _nist_rows(path, needed=("modelid", "segmentid"))
         ),
     )
@@ -219,103 +204,3 @@ def _segment(row: dict[str, bytes]) -> bytes:
 def _misfit(path: Path, number: int, name: str, fields: list[bytes]) -> DataError:
     why = f"'{b' '.join(fields).decode()}' does not fit '{FORMATS[name].text}', the form of this file"
     return DataError(path, why, "write every line alike, or give --format", number)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """A score file by column: ``enroll`` and ``test`` are places in ``ids``, ``numbers`` of lines."""
-
-    path: Path
-    ids: list[str]
-    enroll: Int64Array
-    test: Int64Array
-    scores: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int8]
-    numbers: Int64Array
-
-    @classmethod
-    def of(cls, path: Path, rows: Iterator[_Scored]) -> _Columns:
-        codes: dict[bytes, int] = {}
-        enroll, test, numbers, labels, values = array("q"), array("q"), array("q"), array("b"), array("d")
-        for row in rows:
-            enroll.append(codes.setdefault(row.enroll_id, len(codes)))
-            test.append(codes.setdefault(row.test_id, len(codes)))
-            numbers.append(row.number)
-            labels.append(row.label)
-            values.append(_finite(path, row))
-        if not len(numbers):
-            raise DataError(path, "no line below the header", "write at least one")
-        ids = [code.decode() for code in codes]
-        return cls(path, ids, *map(np.asarray, (enroll, test, values, labels, numbers)))
-
-    def trials(self) -> TrialList:
-        """The pairs and labels of the file itself."""
-        names = np.array(self.ids, dtype=object)
-        return TrialList(names[self.enroll].tolist(), names[self.test].tolist(), self.labels, str(self.path))
-
-    def table(self) -> ScoreTable:
-        """The scores with the labels of the file itself."""
-        if (self.labels == UNLABELLED).any():
-            raise DataError(self.path, "the scores have no labels", "give the trial list: --trials")
-        self.check_unique()
-        return ScoreTable(self.trials(), self.scores)
-
-    def check_unique(self) -> None:
-        """Refuse a file that has a pair twice."""
-        self._fault(_is_again(self.enroll * len(self.ids) + self.test), "is there twice")
-
-    def arranged(self, trials: TrialList) -> ScoreTable:
-        """The scores of exactly the pairs in ``trials``, in their order."""
-        codes = {name: place for place, name in enumerate(self.ids)}
-        for name in (*trials.enroll_ids, *trials.test_ids):
-            codes.setdefault(name, len(codes))
-        wanted = np.fromiter((codes[i] for i in trials.enroll_ids), np.int64, len(trials)) * len(codes)
-        wanted += np.fromiter((codes[i] for i in trials.test_ids), np.int64, len(trials))
-        found = self.enroll * len(codes) + self.test
-        self._fault(_is_again(found), "is scored twice")
-        self._fault(~np.isin(found, wanted), f"is not in {trials.name}")
-        missing = np.flatnonzero(~np.isin(wanted, found))
-        if len(missing):
-            pair = f"{trials.enroll_ids[missing[0]]} {trials.test_ids[missing[0]]}"
-            raise DataError(
-                self.path, f"no score for pair '{pair}' ({len(missing)} such pairs)", scores.AGAIN
-            )
-        order = np.argsort(found)
-        places = order[np.searchsorted(found, wanted, sorter=order)]
-        labels = self._agreed(trials, places)
-        return ScoreTable(
-            TrialList(trials.enroll_ids, trials.test_ids, labels, trials.name), self.scores[places]
-        )
-
-    def _agreed(self, trials: TrialList, places: Int64Array) -> npt.NDArray[np.int8]:
-        """Labels of the list, or of this file where the list has none; both must agree."""
-        own = self.labels[places]
-        wrong = np.zeros(len(self.labels), dtype=bool)
-        wrong[places] = (own >= 0) & (trials.labels >= 0) & (own != trials.labels)
-        self._fault(wrong, f"has another label in {trials.name}")
-        return np.where(trials.labels >= 0, trials.labels, own)
-
-    def _fault(self, bad: npt.NDArray[np.bool_], why: str) -> None:
-        rows = np.flatnonzero(bad)
-        if len(rows):
-            pair = f"{self.ids[self.enroll[rows[0]]]} {self.ids[self.test[rows[0]]]}"
-            why = f"pair '{pair}' {why} ({len(rows)} such lines)"
-            raise DataError(self.path, why, "correct the file", int(self.numbers[rows[0]]))
-
-
-def _finite(path: Path, row: _Scored) -> float:
-    try:
-        value = float(row.score)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        why = f"score '{row.score.decode()}' is not a finite number"
-        raise DataError(path, why, scores.AGAIN, row.number)
-    return value
-
-
-def _is_again(keys: Int64Array) -> npt.NDArray[np.bool_]:
-    """Whether a key stands earlier in ``keys``."""
-    again = np.ones(len(keys), dtype=np.bool_)
-    again[np.unique(keys, return_index=True)[1]] = False
-    return again

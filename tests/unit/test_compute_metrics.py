@@ -101,6 +101,11 @@ def test_ids_tell_the_speakers(folder):
     assert "[" in derived[1]
     with pytest.raises(DataError, match="no '#' in the id 'id"):
         run(*options, "--spk-from-id", "#")
+    (folder / "few").write_text("id0/video0/0.wav id0\n")
+    with pytest.raises(
+        DataError, match=r"few: no speaker for 'id0/video0/2.wav' of .*trials \(35 such ids\)"
+    ):
+        run(*options, "--utt2spk", folder / "few")
 
 
 @pytest.mark.parametrize("how", ["option", "card", "nist"])
