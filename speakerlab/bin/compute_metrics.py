@@ -104,6 +104,7 @@ def main(arguments: argparse.Namespace) -> None:
         DataError: trials and scores that do not match or cannot be measured.
         MissingExtraError: plots are wanted and matplotlib is missing; all else is done before.
     """
+    experiment = Experiment.read(arguments.exp_dir) if arguments.exp_dir else None
     with_band = bool(arguments.plot_dir or arguments.report)
     presets = {name: PRESETS[name] for name in arguments.points}
     settings = Settings(presets, arguments.num_draws, with_band)
@@ -126,7 +127,6 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.json:
         atomic.write_text(arguments.json, as_json.dumps(rows, comparisons, reports, settings))
     if arguments.report:
-        experiment = Experiment.read(arguments.exp_dir) if arguments.exp_dir else None
         title = str(arguments.exp_dir or arguments.report.stem)
         contents = page.Contents(title, rows, comparisons, reports, experiment)
         atomic.write_text(arguments.report, page.page(contents, settings))

@@ -1,7 +1,7 @@
 """Systems measured on trial lists: metrics, intervals, comparisons and the hardest trials.
 
-In: ``Scored`` lists and the speakers of their ids; out: ``Row`` and ``Comparison`` for tables and pages.
-``measure(scored, utt2spk, Settings())``; ``compare(rows)``; ``hardest(row.scored.table)``.
+In: ``Scored`` lists; out: ``Row`` and ``Comparison`` for tables and pages.
+``rows = [measure(scored, Settings())]``; ``compare(rows, Settings())``; ``hardest(scored.table)``.
 """
 
 from __future__ import annotations
