@@ -91,9 +91,9 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=_condition,
         default=[],
-        metavar="FILE[:EDGES]",
-        help="results by the values of utt2x or spk2x files (a name alone is looked up beside each list), "
-        "numbers by bins that EDGES divide, e.g. utt2dur:3,6,10",
+        metavar="FILE[:...]",
+        help="results by the values of utt2x or spk2x files (a name alone is looked up beside each list), of "
+        "numbers in bins (utt2dur:3,6,10), or of columns of a NIST key (key.tsv:gender,num_enroll_segs)",
     )
 
 
@@ -150,7 +150,7 @@ def _condition(text: str) -> conditions.Condition:
     try:
         return conditions.parse(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text}: edges are rising numbers ({error})") from None
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 def _systems(arguments: argparse.Namespace) -> list[System]:

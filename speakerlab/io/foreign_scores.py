@@ -6,7 +6,7 @@ In: a path and, where the file has no labels, a trial list; out: a ``ScoreTable`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +131,19 @@ def read_trial_list(path: Path) -> TrialList:
     )
     found.check_unique()
     return found.trials()
+
+
+def read_key_columns(path: Path, columns: Sequence[str]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Values of ``columns`` of a NIST key by pair of ids, for instance of gender and num_enroll_segs.
+
+    Raises:
+        DataError: as ``read_trial_list``; a column that the header lacks.
+    """
+    rows = _nist_rows(path, needed=("modelid", "segmentid", *columns))
+    return {
+        (row["modelid"].decode(), _segment(row).decode()): tuple(row[name].decode() for name in columns)
+        for _, row in rows
+    }
 
 
 def _is_nist(fields: list[bytes]) -> bool:

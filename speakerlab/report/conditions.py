@@ -1,7 +1,8 @@
-"""Error rates by condition: gender, duration, channel, or any list of ``id value`` lines.
+"""Error rates by condition: gender, duration, channel, any list of ``id value`` lines, columns of a NIST key.
 
-In: ``utt2gender`` or ``utt2dur:3,6,10`` and a scored list; out: one ``Cell`` for each pair of values, and the
-equalised average. ``report(parse("utt2dur:3,6,10"), scored, settings)``
+In: ``utt2gender``, ``utt2dur:3,6,10`` or ``key.tsv:gender,num_enroll_segs`` and a scored list; out: one
+``Cell`` for each pair of values, and the equalised average.
+``report(parse("utt2dur:3,6,10"), scored, settings)``
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from speakerlab.data.tables import read_two_columns
 from speakerlab.errors import DataError
+from speakerlab.io.foreign_scores import read_key_columns
 from speakerlab.metrics.bootstrap import BootstrapIntervals
 from speakerlab.metrics.detection import DetectionMetrics, detection
 from speakerlab.metrics.equalised import EqualisedMetrics, equalised_detection
@@ -29,10 +31,17 @@ MAX_VALUES = 20  # more make no table; numbers want edges
 
 @dataclass(frozen=True)
 class Condition:
-    """What to divide a list by: a table of ids and, for numbers, where one bin ends and the next begins."""
+    """What to divide a list by.
+
+    Attributes:
+        file: values by id, or a NIST key.
+        edges: for numbers, where one bin ends and the next begins.
+        columns: of a NIST key, whose values together divide the trials.
+    """
 
     file: Path
     edges: tuple[float, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.file.name
@@ -43,7 +52,7 @@ class Cell:
     """Trials whose two sides have these values.
 
     Attributes:
-        values: one value, or two that differ, whichever side has which.
+        values: one value, or two that differ, whichever side has which; of a NIST key, one for each column.
         num_targets: target trials.
         num_nontargets: non-target trials.
         metrics: None where there are fewer than ``MIN_TRIALS`` of either kind.
@@ -74,7 +83,8 @@ class ConditionReport:
         condition: its name.
         system: name of the system.
         title: name of the list.
-        sides: ``enrolment and test``, or ``test`` where the enrolment ids are models of their own.
+        sides: whose values these are: ``enrolment and test``, ``test`` where the enrolment ids are models of
+            their own, or columns of a key.
         cells: in order of the values.
         equalised: average over the cells that have metrics, each with equal weight; None if fewer than two.
     """
@@ -88,12 +98,16 @@ class ConditionReport:
 
 
 def parse(text: str) -> Condition:
-    """``FILE`` or ``FILE:EDGE,EDGE,...`` with rising edges.
+    """``FILE``, ``FILE:EDGE,EDGE,...`` with rising edges, or ``KEY.tsv:COLUMN,COLUMN,...``.
 
     Raises:
-        ValueError: edges that are no rising numbers.
+        ValueError: edges that are no rising numbers, a key without columns.
     """
     name, colon, rest = text.rpartition(":")
+    if text.endswith(".tsv"):
+        raise ValueError("name the columns of the key")
+    if name.endswith(".tsv"):
+        return Condition(Path(name), columns=tuple(rest.split(",")))
     if not colon:
         return Condition(Path(text))
     edges = tuple(float(edge) for edge in rest.split(","))
@@ -106,11 +120,20 @@ def report(condition: Condition, scored: Scored, settings: Settings) -> Conditio
     """Metrics of ``scored`` for each pair of values of ``condition``.
 
     A file name without a folder is looked up beside the trial list. ``spk2gender`` and other files whose name
-    starts with ``spk2`` hold speakers; all others hold ids of the trials.
+    starts with ``spk2`` hold speakers; all others hold ids of the trials, a NIST key the trials themselves.
 
     Raises:
-        DataError: an id without value, a value that is no number, too many values.
+        DataError: an id or a trial without value, a value that is no number, too many values.
     """
+    sides, rows = (_by_columns if condition.columns else _by_ids)(condition, scored)
+    cells = [_cell(values, _part(scored.table, of), scored, settings) for values, of in rows.items()]
+    measured = [rows[cell.values] for cell in cells if cell.metrics]
+    average = _equalised(scored, measured, settings) if len(measured) > 1 else None
+    return ConditionReport(str(condition), scored.system, scored.title, sides, cells, average)
+
+
+def _by_ids(condition: Condition, scored: Scored) -> tuple[str, dict[tuple[str, ...], Int64Array]]:
+    """Whose values divide the trials, and the rows of the trials of each pair of values."""
     values, order = _values(condition, scored)
     codes = {value: place for place, value in enumerate(order)}
     trials = scored.table.trials
@@ -123,12 +146,26 @@ def report(condition: Condition, scored: Scored, settings: Settings) -> Conditio
         tuple(dict.fromkeys((order[a], order[b]))): np.flatnonzero((low == a) & (high == b))
         for a, b in itertools.combinations_with_replacement(range(len(order)), 2)
     }
-    rows = {key: of for key, of in rows.items() if len(of)}
-    cells = [_cell(key, _part(scored.table, of), scored, settings) for key, of in rows.items()]
-    measured = [rows[cell.values] for cell in cells if cell.metrics]
     sides = "test" if by_model else "enrolment and test"
-    average = _equalised(scored, measured, settings) if len(measured) > 1 else None
-    return ConditionReport(str(condition), scored.system, scored.title, sides, cells, average)
+    return sides, {pair: of for pair, of in rows.items() if len(of)}
+
+
+def _by_columns(condition: Condition, scored: Scored) -> tuple[str, dict[tuple[str, ...], Int64Array]]:
+    """Names of the columns, and the rows of the trials of each combination of their values."""
+    path, trials = _path(condition, scored), scored.table.trials
+    values = read_key_columns(path, condition.columns)
+    found: dict[tuple[str, ...], list[int]] = {}
+    for row, pair in enumerate(zip(trials.enroll_ids, trials.test_ids, strict=True)):
+        if pair not in values:
+            raise DataError(
+                path, f"no line for the trial '{' '.join(pair)}' of {trials.name}", "give its key"
+            )
+        found.setdefault(values[pair], []).append(row)
+    if len(found) > MAX_VALUES:
+        raise DataError(
+            path, f"{len(found)} different values of {', '.join(condition.columns)}", "name fewer"
+        )
+    return " / ".join(condition.columns), {key: np.array(found[key]) for key in sorted(found)}
 
 
 def _equalised(scored: Scored, rows: Sequence[Int64Array], settings: Settings) -> EqualisedMetrics:

@@ -132,7 +132,37 @@ def test_the_table_shows_counts_marks_and_the_average(tmp_path):
     assert [note[:2] for note in table.notes] == ["-:", "*:", "eq"]
 
 
-@pytest.mark.parametrize("text", ["utt2dur:3,3", "utt2dur:5,2", "utt2dur:a", "utt2dur:", "utt2dur:nan,1"])
+def key_of(scored, folder):
+    """A key that says of each trial the gender and how many segments were enrolled."""
+    rows = zip(scored.table.trials, itertools.cycle("13"), strict=False)
+    lines = [f"{t.enroll_id}\t{t.test_id}\t{'fm'[t.enroll_id >= 's2']}\t{num}\n" for t, num in rows]
+    (folder / "key.tsv").write_text("modelid\tsegmentid\tgender\tnum_enroll_segs\n" + "".join(lines))
+
+
+def test_columns_of_a_key_divide_the_trials(tmp_path):
+    scored = make(tmp_path, "ffmm")
+    key_of(scored, tmp_path)
+    condition = conditions.parse("key.tsv:gender,num_enroll_segs")
+    report = conditions.report(condition, scored, SETTINGS)
+    assert report.sides == "gender / num_enroll_segs"
+    assert [cell.values for cell in report.cells] == [("f", "1"), ("f", "3"), ("m", "1"), ("m", "3")]
+    assert sum(cell.num_targets for cell in report.cells) == 4 * 36
+    is_first = np.array([row % 2 == 0 and a < "s2" for row, (a, _) in enumerate(_pairs(scored))])
+    assert report.cells[0].metrics == detection(part(scored, is_first), SETTINGS.presets)
+    assert report.equalised is not None
+    with pytest.raises(DataError, match="key.tsv:1: the header has no 'phone_num_match'"):
+        conditions.report(conditions.parse("key.tsv:phone_num_match"), scored, SETTINGS)
+    with pytest.raises(DataError, match="key.tsv: 35 different values of segmentid; name fewer"):
+        conditions.report(conditions.parse("key.tsv:segmentid"), make(tmp_path, "ffmm"), SETTINGS)
+    lines = (tmp_path / "key.tsv").read_text().splitlines(keepends=True)
+    (tmp_path / "key.tsv").write_text("".join(lines[:-1]))
+    with pytest.raises(DataError, match="key.tsv: no line for the trial 's3-7 s3-8' of trials; give its key"):
+        conditions.report(condition, scored, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "text", ["key.tsv", "utt2dur:3,3", "utt2dur:5,2", "utt2dur:a", "utt2dur:", "utt2dur:nan,1"]
+)
 def test_edges_that_do_not_rise(text):
     with pytest.raises(ValueError, match="."):
         conditions.parse(text)
