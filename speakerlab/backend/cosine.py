@@ -1,73 +1,55 @@
-"""Cosine back-end: what is estimated on training embeddings, and scores of trials.
+"""Cosine of embeddings, as a scorer of the back-end and for lists of trials.
 
-In: ``EmbeddingTable`` and ``TrialList``; out: ``CosineBackend`` (as JSON text) and ``ScoreTable``.
+In: ``EmbeddingTable`` and ``TrialList``; out: ``ScoreTable``.
 ``cosine.score(trials, enroll, test)`` with tables from ``embeddings.prepare``.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from speakerlab.errors import DataError
-from speakerlab.types import EmbeddingTable, Float32Array, ScoreTable, TrialList
+from speakerlab.types import EmbeddingTable, Float64Array, ScoreTable, TrialList
 
-KIND = "cosine"
 BLOCK_TRIALS = 1024  # two blocks of 192-d rows, 1.5 MB, stay in cache
 
 
-@dataclass(frozen=True, eq=False)
-class CosineBackend:
-    """Training statistics of cosine scoring.
+@dataclass(frozen=True)
+class Cosine:
+    """Cosine of the angle: rows scaled to length 1, their inner product; how many a mean is of has no say."""
 
-    Attributes:
-        mean: float32 [D], the mean training embedding, subtracted before length normalisation.
-        num_utts: how many embeddings it is the mean of.
-        source: where they came from.
-    """
-
-    mean: Float32Array
-    num_utts: int
-    source: str
-
-    @classmethod
-    def train(cls, table: EmbeddingTable) -> CosineBackend:
-        """Estimate from ``table``."""
-        mean = table.matrix.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return cls(mean, len(table.ids), table.name)
-
-    def to_json(self) -> str:
-        """Text that ``from_json`` turns back into the same back-end, every float exactly."""
-        content = {
-            "kind": KIND,
-            "source": self.source,
-            "num_utts": self.num_utts,
-            "embed_dim": len(self.mean),
-            "mean": self.mean.tolist(),
-        }
-        return json.dumps(content, indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, path: Path) -> CosineBackend:
-        """The back-end in ``text``, read from ``path``.
+    def enroll_factors(self, matrix: npt.ArrayLike, counts: npt.ArrayLike) -> Float64Array:  # noqa: ARG002
+        """Rows of ``matrix`` [M, D] scaled to length 1.
 
         Raises:
-            DataError: the text is not one that ``to_json`` wrote.
+            DataError: a row is zero, which has no direction.
         """
-        fix = "write it with speakerlab.bin.train_backend"
-        try:
-            content = json.loads(text)
-            mean = np.array(content["mean"], dtype=np.float32)
-            backend = cls(mean, int(content["num_utts"]), str(content["source"]))
-            intact = content["kind"] == KIND and mean.shape == (content["embed_dim"],)
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(path, "not a back-end file", fix) from error
-        if not (intact and np.isfinite(mean).all()):
-            raise DataError(path, "not an intact cosine back-end", fix)
-        return backend
+        return self.test_factors(matrix)
+
+    def test_factors(self, matrix: npt.ArrayLike) -> Float64Array:
+        """Rows of ``matrix`` [N, D] scaled to length 1.
+
+        Raises:
+            DataError: a row is zero, which has no direction.
+        """
+        rows = np.asarray(matrix, dtype=np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        zero = np.flatnonzero(lengths == 0)
+        if len(zero):
+            raise DataError("cosine", f"row {zero[0]} is zero, without direction ({len(zero)} such rows)")
+        return np.asarray(rows / lengths)
+
+    def describe(self) -> str:
+        """What is compared, in a few words."""
+        return "cosine"
+
+    @property
+    def dim(self) -> None:
+        """Any size."""
+        return None
 
 
 def score(trials: TrialList, enroll: EmbeddingTable, test: EmbeddingTable) -> ScoreTable:

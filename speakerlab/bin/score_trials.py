@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 
 from speakerlab.backend import cosine
-from speakerlab.backend.embeddings import prepare, speaker_models
+from speakerlab.backend.chain import Backend
+from speakerlab.backend.embeddings import speaker_models
 from speakerlab.bin import entry
 from speakerlab.data.tables import read_trials, read_two_columns
-from speakerlab.errors import DataError
 from speakerlab.io import scores
 from speakerlab.io.ark import read_embeddings
 
@@ -33,9 +33,7 @@ def options() -> argparse.ArgumentParser:
         help="'model utt1 utt2 ...' per line: enrolment ids of the trials are models, each the mean of its "
         "utterances' length-normalised embeddings",
     )
-    parser.add_argument(
-        "--backend", type=Path, metavar="FILE", help="mean to subtract, from speakerlab.bin.train_backend"
-    )
+    parser.add_argument("--backend", type=Path, metavar="FILE", help="what steps/train_backend.sh wrote")
     parser.add_argument("trials", type=Path, help="trial list; labels are not needed")
     parser.add_argument("out_scores", type=Path, help="score file to write")
     return parser
@@ -48,30 +46,17 @@ def main(arguments: argparse.Namespace) -> None:
         DataError: bad trials, ids without embedding, an embedding without direction.
     """
     trials = read_trials(arguments.trials)
-    mean = _read_backend(arguments.backend).mean if arguments.backend else None
-    test = prepare(read_embeddings(arguments.embeddings), mean)
+    backend = Backend.load(arguments.backend) if arguments.backend else Backend.default()
+    test = backend.transform(read_embeddings(arguments.embeddings))
     enroll = test
     if arguments.enroll_embeddings:
-        enroll = prepare(read_embeddings(arguments.enroll_embeddings), mean)
+        enroll = backend.transform(read_embeddings(arguments.enroll_embeddings))
     if arguments.enroll_map:
         lists = read_two_columns(arguments.enroll_map)
         enroll_map = {model_id: re.split(r"[ \t]+", utt_ids) for model_id, utt_ids in lists.items()}
         enroll = speaker_models(enroll_map, enroll, str(arguments.enroll_map))
     scores.write(arguments.out_scores, cosine.score(trials, enroll, test))
-    centred = "mean subtracted" if arguments.backend else "no mean subtracted"
-    print(f"{arguments.out_scores}: {len(trials):,} scores, {test.matrix.shape[1]}-d embeddings, {centred}")
-
-
-def _read_backend(path: Path) -> cosine.CosineBackend:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            path, f"cannot be read: {error.strerror}", "run speakerlab.bin.train_backend"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(path, "not a back-end file", "write it with speakerlab.bin.train_backend") from error
-    return cosine.CosineBackend.from_json(text, path)
+    print(f"{arguments.out_scores}: {len(trials):,} scores, {backend.describe()}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from speakerlab.backend.cosine import CosineBackend
+import numpy as np
+
+from speakerlab.backend.chain import Backend
+from speakerlab.backend.cosine import Cosine
+from speakerlab.backend.transforms import LengthNorm, centre
 from speakerlab.bin import entry
-from speakerlab.io import atomic
 from speakerlab.io.ark import read_embeddings
 
 
@@ -28,9 +31,12 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         DataError: an embedding that cannot be used.
     """
-    backend = CosineBackend.train(read_embeddings(arguments.embeddings_scp))
-    atomic.write_text(arguments.out_file, backend.to_json())
-    print(f"{arguments.out_file}: mean of {backend.num_utts:,} embeddings of size {len(backend.mean)}")
+    table = read_embeddings(arguments.embeddings_scp)
+    matrix = table.matrix.astype(np.float64)
+    source = f"{len(matrix):,} embeddings of size {matrix.shape[1]}"
+    backend = Backend((centre(matrix), LengthNorm()), Cosine(), source)
+    backend.save(arguments.out_file)
+    print(f"{arguments.out_file}: {backend.describe()}; trained on {source}")
 
 
 if __name__ == "__main__":

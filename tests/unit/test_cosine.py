@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.spatial.distance import cosine as cosine_distance
 
 from speakerlab.backend import cosine
-from speakerlab.backend.cosine import CosineBackend
+from speakerlab.backend.cosine import Cosine
 from speakerlab.backend.embeddings import prepare, speaker_models
 from speakerlab.errors import DataError
 from speakerlab.types import EmbeddingTable, TrialList
@@ -28,7 +26,7 @@ def test_scores_are_cosines_after_the_mean():
     table = random_table(30)
     rng = np.random.default_rng(1)
     pairs = [(f"u{a}", f"u{b}") for a, b in rng.integers(30, size=(3000, 2))]  # three blocks
-    mean = CosineBackend.train(table).mean
+    mean = table.matrix.mean(axis=0)
     prepared = prepare(table, mean)
     scored = cosine.score(trial_list(pairs), prepared, prepared)
     centred = dict(zip(table.ids, table.matrix.astype(np.float64) - mean, strict=True))
@@ -51,36 +49,17 @@ def test_enrolment_and_test_tables_may_differ():
     assert cosine.score(trial_list([("m", "v"), ("m", "u")]), enroll, test).scores.tolist() == [0, 1]
 
 
-def test_mean_is_taken_in_double_precision():
-    matrix = np.full((10**5, 2), 0.1, dtype=np.float32)
-    backend = CosineBackend.train(EmbeddingTable(tuple(map(str, range(10**5))), matrix, "train.scp"))
-    assert backend.mean.tolist() == matrix[0].tolist()
-    assert (backend.num_utts, backend.source) == (10**5, "train.scp")
+def test_factors_give_the_cosine():
+    rng = np.random.default_rng(2)
+    models, tests = rng.normal(size=(3, 7)), rng.normal(size=(4, 7))
+    scores = Cosine().enroll_factors(models, [1, 2, 9]) @ Cosine().test_factors(tests).T
+    expected = [[1 - cosine_distance(a, b) for b in tests] for a in models]
+    np.testing.assert_allclose(scores, expected, atol=1e-12)
 
 
-def test_backend_survives_its_file_exactly():
-    backend = CosineBackend.train(random_table(7))
-    again = CosineBackend.from_json(backend.to_json(), Path("backend.json"))
-    assert again.mean.dtype == np.float32
-    np.testing.assert_array_equal(again.mean, backend.mean)
-    assert (again.num_utts, again.source) == (7, "embeddings.scp")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"kind": "plda", "mean": [1], "embed_dim": 1, "num_utts": 1, "source": "a"}',
-        '{"kind": "cosine", "mean": [1], "embed_dim": 2, "num_utts": 1, "source": "a"}',
-        '{"kind": "cosine", "mean": [NaN], "embed_dim": 1, "num_utts": 1, "source": "a"}',
-        '{"kind": "cosine", "mean": ["x"], "embed_dim": 1, "num_utts": 1, "source": "a"}',
-    ],
-)
-def test_a_damaged_backend_is_refused(text):
-    with pytest.raises(DataError, match=r"backend.json: not a"):
-        CosineBackend.from_json(text, Path("backend.json"))
+def test_a_row_without_direction_has_no_cosine():
+    with pytest.raises(DataError, match=r"row 1 is zero, without direction \(1 such rows\)"):
+        Cosine().enroll_factors([[1, 0], [0, 0]], [1, 2])
 
 
 def test_prepared_rows_have_length_one():

@@ -18,6 +18,7 @@ from speakerlab.io.ark import ArkWriter, read_embeddings
 from speakerlab.types import ScoreTable, TrialList
 
 NUM_SPEAKERS, NUM_UTTS, DIM = 6, 4, 12
+STEPS = "mean subtracted, length normalised, cosine"
 
 
 def run(command, *arguments):
@@ -62,9 +63,9 @@ def metrics(corpus, *options):
 
 def test_from_embeddings_to_the_table(corpus):
     out = run(train_backend, corpus / "embeddings.scp", corpus / "backend.json")
-    assert out == [f"{corpus}/backend.json: mean of 24 embeddings of size 12"]
+    assert out == [f"{corpus}/backend.json: {STEPS}; trained on 24 embeddings of size 12"]
     out = score(corpus, "--backend", corpus / "backend.json")
-    assert out == [f"{corpus}/scores: 276 scores, 12-d embeddings, mean subtracted"]
+    assert out == [f"{corpus}/scores: 276 scores, {STEPS}"]
     options = ("--utt2spk", corpus / "utt2spk", "--num-draws", 50, "--json", corpus / "metrics.json")
     header, row, legend, plot = metrics(corpus, *options, "--plot-dir", corpus)
     content = json.loads((corpus / "metrics.json").read_text())["rows"][0]
