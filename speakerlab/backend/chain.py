@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from speakerlab.backend.cosine import Cosine
-from speakerlab.backend.transforms import Centre, LengthNorm, Part, Transform
+from speakerlab.backend.plda import Plda
+from speakerlab.backend.transforms import Centre, LengthNorm, Part, Projection, Transform
 from speakerlab.errors import DataError
 from speakerlab.io import array_file
 from speakerlab.types import EmbeddingTable, Float64Array
@@ -39,7 +40,13 @@ class Scorer(Part, Protocol):
         """Factors [N, K] of transformed test embeddings ``matrix`` [N, D]."""
 
 
-PARTS: dict[str, type[Any]] = {"centre": Centre, "length_norm": LengthNorm, "cosine": Cosine}
+PARTS: dict[str, type[Any]] = {
+    "centre": Centre,
+    "projection": Projection,
+    "length_norm": LengthNorm,
+    "cosine": Cosine,
+    "plda": Plda,
+}
 _NAMES = {part: name for name, part in PARTS.items()}
 
 
@@ -51,6 +58,9 @@ class Backend:
         transforms: applied to every embedding, in this order.
         scorer: what compares the results.
         source: what it was trained on, in words.
+
+    Raises:
+        DataError: parts whose sizes do not fit.
     """
 
     transforms: tuple[Transform, ...]
@@ -61,6 +71,15 @@ class Backend:
     def default(cls) -> Backend:
         """Without training: cosine of length-normalised embeddings, no mean subtracted."""
         return cls((LengthNorm(),), Cosine(), "nothing")
+
+    def __post_init__(self) -> None:
+        matrix = np.zeros((1, self.dim or 1))
+        for part in self.parts:
+            if part.dim not in {None, matrix.shape[1]}:
+                why = f"{part.describe()} takes size {part.dim}, what comes before leaves {matrix.shape[1]}"
+                raise DataError("back-end", why)
+            if part is not self.scorer:
+                matrix = cast(Transform, part).apply(matrix)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -82,6 +101,10 @@ class Backend:
         Raises:
             DataError: they have another size; one is zero where lengths are normalised.
         """
+        return EmbeddingTable(table.ids, self.rows(table).astype(np.float32), table.name)
+
+    def rows(self, table: EmbeddingTable) -> Float64Array:
+        """What ``transform`` makes of the rows of ``table``, in float64."""
         matrix = table.matrix.astype(np.float64)
         if self.dim is not None and self.dim != matrix.shape[1]:
             sizes = f"{matrix.shape[1]}-d embeddings but the back-end takes {self.dim}-d"
@@ -90,7 +113,7 @@ class Backend:
             if isinstance(part, LengthNorm):
                 self._check_direction(table, matrix, step)
             matrix = part.apply(matrix)
-        return EmbeddingTable(table.ids, matrix.astype(np.float32), table.name)
+        return matrix
 
     def _check_direction(self, table: EmbeddingTable, matrix: Float64Array, step: int) -> None:
         """No row of ``matrix``, what the first ``step`` transforms made of ``table``, may be zero."""

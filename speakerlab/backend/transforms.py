@@ -1,6 +1,6 @@
-"""What is done to embeddings before they are compared: centring and scaling to one length.
+"""What is done to embeddings before they are compared: centring, whitening, LDA, WCCN, length.
 
-In and out: float64 matrices, one embedding a row. ``LengthNorm().apply(centre(matrix).apply(matrix))``.
+In and out: float64 matrices, one embedding a row. ``LengthNorm().apply(lda(statistics, 100).apply(matrix))``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy import linalg
 
+from speakerlab.backend.plda import diagonalise
+from speakerlab.backend.statistics import NAME, RANK_TOLERANCE, SpeakerStatistics
+from speakerlab.errors import DataError
 from speakerlab.types import Float64Array
 
 
@@ -51,6 +55,27 @@ class Centre:
         return len(self.mean)
 
 
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Multiplies each row by ``matrix`` [E, D]; ``label`` says what that does."""
+
+    matrix: Float64Array
+    label: str
+
+    def apply(self, matrix: Float64Array) -> Float64Array:
+        """``matrix`` [N, D] projected, [N, E]."""
+        return np.asarray(matrix @ self.matrix.T)
+
+    def describe(self) -> str:
+        """What is done, in a few words."""
+        return self.label
+
+    @property
+    def dim(self) -> int:
+        """The size it takes."""
+        return int(self.matrix.shape[1])
+
+
 @dataclass(frozen=True)
 class LengthNorm:
     """Scales each row to ``length``; a row of zeros, which has no direction, stays as it is.
@@ -78,3 +103,69 @@ class LengthNorm:
 def centre(matrix: Float64Array) -> Centre:
     """Subtraction of the mean row of ``matrix`` [N, D]."""
     return Centre(matrix.mean(axis=0))
+
+
+def whiten_pca(statistics: SpeakerStatistics) -> Projection:
+    """Principal components of the embeddings, each of variance 1, the greatest first.
+
+    Directions in which embeddings do not vary (``RANK_TOLERANCE``) are dropped.
+
+    Raises:
+        DataError: embeddings that do not vary at all.
+    """
+    variances, vectors = _principal(statistics)
+    matrix = (vectors / np.sqrt(variances)).T
+    dropped = f" to {len(matrix)}" if len(matrix) < statistics.dim else ""
+    return Projection(matrix, f"whitened (PCA){dropped}")
+
+
+def whiten_zca(statistics: SpeakerStatistics) -> Projection:
+    """The symmetric inverse root of the covariance: of all whitening transforms, it changes the least.
+
+    Directions in which embeddings do not vary become zero.
+
+    Raises:
+        DataError: embeddings that do not vary at all.
+    """
+    variances, vectors = _principal(statistics)
+    return Projection((vectors / np.sqrt(variances)) @ vectors.T, "whitened (ZCA)")
+
+
+def lda(statistics: SpeakerStatistics, dim: int) -> Projection:
+    """Linear discriminant analysis: the ``dim`` directions in which speakers differ most for their spread.
+
+    Scaled so that the within-speaker covariance of the result is I, as Kaldi's ivector-compute-lda with
+    --total-covariance-factor=0 (Fukunaga 1990, chapter 10).
+
+    Raises:
+        DataError: ``dim`` not in 1..min(D, number of speakers - 1); too few utterances.
+    """
+    statistics.check_within()
+    most = min(statistics.dim, len(statistics.counts) - 1)
+    if not 1 <= dim <= most:
+        why = f"{len(statistics.counts)} speakers and {statistics.dim} dimensions do not give an LDA to {dim}"
+        raise DataError(NAME, why, f"1 to {most} is possible")
+    transform, _ = diagonalise(statistics.within, statistics.between)
+    return Projection(transform[:dim], f"LDA to {dim}")
+
+
+def wccn(statistics: SpeakerStatistics) -> Projection:
+    """Within-class covariance normalisation: x -> B^T x with B B^T = within^-1, B the Cholesky factor.
+
+    Hatch, Kajarekar & Stolcke, Interspeech 2006; the covariance is pooled over all utterances.
+
+    Raises:
+        DataError: too few utterances for a covariance with an inverse.
+    """
+    statistics.check_within()
+    return Projection(linalg.cholesky(linalg.inv(statistics.within), lower=True).T, "WCCN")
+
+
+def _principal(statistics: SpeakerStatistics) -> tuple[Float64Array, Float64Array]:
+    """Variances [E] of all embeddings along orthonormal directions [D, E], descending, those of rank."""
+    variances, vectors = linalg.eigh(statistics.within + statistics.between)
+    variances, vectors = variances[::-1], vectors[:, ::-1]
+    kept = variances > RANK_TOLERANCE * max(variances[0], 0.0)
+    if not kept.any():
+        raise DataError(NAME, "do not vary", "give different utterances")
+    return variances[kept], vectors[:, kept]

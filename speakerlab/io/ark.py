@@ -134,6 +134,25 @@ class ArkWriter:
         self._scp.write(f"{key} {self._ark_path}:{offset}\n")
 
 
+def read_array(path: Path, ndim: int) -> npt.NDArray[np.float64]:
+    """The vector (``ndim`` 1) or matrix (2) that is all of a file: ``mean.vec``, ``transform.mat``.
+
+    Raises:
+        DataError: it cannot be read, is damaged, holds the other of the two, NaN or Inf.
+    """
+    try:
+        with path.open("rb") as stream:
+            array = _read_array(stream, 0).astype(np.float64)
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, AssertionError, EOFError, struct.error) as error:
+        raise DataError(path, f"damaged, or not a matrix or vector: {error}".rstrip(": ")) from error
+    if array.ndim != ndim or not array.size or not np.isfinite(array).all():
+        what = ("vector", "matrix")[ndim - 1]
+        raise DataError(path, f"an array {array.shape}, not a {what} of finite numbers")
+    return array
+
+
 def read_embeddings(scp_path: str | Path) -> EmbeddingTable:
     """The embeddings an scp lists, in its order: entries [E] or [1, E] become a matrix [N, E].
 
