@@ -1,13 +1,13 @@
-"""Trial lists of millions of lines, read in seconds: ids are kept once, labels are a byte each.
+"""Trial lists of any length: read whole, ids kept once and labels a byte each, or in blocks.
 
-``trials = read_trials(Path("data/test/trials"))``; ``write_trials(path, trials)``. It reads
-``a b target|nontarget``, ``a b 1|0``, ``1|0 a b`` and, without labels, ``a b``; it writes the first.
+``trials = read_trials(Path("data/test/trials"))``; ``for block in trial_blocks(path): ...`` holds one block
+at a time; ``write_trials(path, trials)``. It reads ``a b target|nontarget``, ``a b 1|0``, ``1|0 a b`` and,
+without labels, ``a b``; it writes the first.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,29 @@ import numpy as np
 import numpy.typing as npt
 
 from speakerlab.data.faults import REPAIR, Report, stop
-from speakerlab.data.lines import lines, write_table
+from speakerlab.data.lines import blocks, columns, lines, write_table
 from speakerlab.errors import DataError
 from speakerlab.types import TrialList
 
 _DIGITS = {b"1": 1, b"0": 0}
 _WORDS = {b"target": 1, b"nontarget": 0}
+
+
+@dataclass(frozen=True)
+class TrialBlock:
+    """Consecutive trials of a list, ids as they are written there.
+
+    Attributes:
+        enroll_ids: n ids of enrolment utterances or models.
+        test_ids: n ids of test utterances.
+        labels: int8 [n]: 1 target, 0 non-target, -1 unknown.
+        lines: int64 [n], line numbers from 1.
+    """
+
+    enroll_ids: Sequence[bytes]
+    test_ids: Sequence[bytes]
+    labels: npt.NDArray[np.int8]
+    lines: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -34,11 +51,25 @@ class _Form:
     label: int | None
     values: Mapping[bytes, int]
 
-    def read(self, fields: list[bytes]) -> int | None:
-        """The label, -1 where the form has none; None if ``fields`` are not of this form."""
+    def fits(self, fields: Sequence[bytes]) -> bool:
+        """Whether ``fields``, those of one line, are of this form."""
         if len(fields) != self.num_columns:
+            return False
+        return self.label is None or fields[self.label] in self.values
+
+    def read(self, block: bytes, number: int) -> TrialBlock | None:
+        """The trials of a piece of the file that starts on line ``number``; None if a line does not fit."""
+        fields = columns(block, self.num_columns)
+        if fields is None:
             return None
-        return -1 if self.label is None else self.values.get(fields[self.label])
+        size = len(fields[0])
+        labels = np.full(size, -1, dtype=np.int8)
+        if self.label is not None:
+            try:
+                labels = np.fromiter(map(self.values.__getitem__, fields[self.label]), np.int8, size)
+            except KeyError:
+                return None
+        return TrialBlock(fields[self.enroll], fields[self.test], labels, np.arange(number, number + size))
 
 
 _UNLABELLED = _Form("a b", 2, 0, 1, None, {})
@@ -49,41 +80,34 @@ _FORMS = (_UNLABELLED, _KALDI, _DIGIT_LAST, _DIGIT_FIRST)
 _CHOICE = "'{}', or '{}', or '{}', or '{}'".format(*(form.text for form in _FORMS))
 
 
-def read_trials(path: Path, known: Container[str] | None = None, report: Report = stop) -> TrialList:
-    """The trials of ``path``, in file order; memory beside the result is about 60 bytes a line.
+def trial_blocks(path: Path, report: Report = stop) -> Iterator[TrialBlock]:
+    """The trials of ``path`` in file order, tens of thousands at a time: memory does not grow with the list.
 
     The first line decides the form of the whole file. A last column of ``target`` or ``nontarget`` is the
     label whatever the first is. Where first and last are both 1 or 0, as ids may be, the next line that fits
     one form only decides.
 
-    Args:
-        path: the list.
-        known: the ids there are, if a trial of any other id is a fault.
-        report: told of each fault; if it returns, the trial is left out.
-
     Raises:
-        DataError: bad or empty file, mixed forms, a pair that is there twice, an unknown id.
+        DataError: (or reported) bad or empty file, mixed forms. Repeated pairs are for the caller to find.
     """
     form = _form(path, report)
-    codes: dict[bytes, int] = {}
-    enroll, test, labels, numbers = array("i"), array("i"), array("b"), array("i")
-    for number, line in lines(path, report):
-        fields = line.split()
-        label = form.read(fields)
-        if label is None:
+    for number, block in blocks(path, report):
+        trials = form.read(block, number)
+        if trials is not None:
+            yield trials
+        else:
+            yield from _good_lines(path, form, block, number, report)
+
+
+def _good_lines(path: Path, form: _Form, block: bytes, number: int, report: Report) -> Iterator[TrialBlock]:
+    """The trials of a piece in which some lines do not fit, each of which is reported."""
+    for place, line in enumerate(block.split(b"\n"), number):
+        trial = form.read(line, place) if form.fits(line.split()) else None
+        if trial is not None:
+            yield trial
+        else:
             why = f"'{line.decode().rstrip()}' does not fit '{form.text}', the form of this list"
-            report(DataError(path, why, f"write every line as {_CHOICE}", number))
-            continue
-        enroll.append(codes.setdefault(fields[form.enroll], len(codes)))
-        test.append(codes.setdefault(fields[form.test], len(codes)))
-        labels.append(label)
-        numbers.append(number)
-    ids = [code.decode() for code in codes]
-    places = np.stack([enroll, test])
-    columns = _Columns(path, ids, places, np.asarray(labels), np.asarray(numbers))
-    if known is not None:
-        columns = columns.known(known, report)
-    return columns.unique(report).trials()
+            report(DataError(path, why, f"write every line as {_CHOICE}", place))
 
 
 def _form(path: Path, report: Report) -> _Form:
@@ -91,7 +115,7 @@ def _form(path: Path, report: Report) -> _Form:
     forms: tuple[_Form, ...] = ()
     for _, line in lines(path, lambda _: None):
         fields = line.split()
-        forms = tuple(form for form in forms or _FORMS if form.read(fields) is not None) or forms
+        forms = tuple(form for form in forms or _FORMS if form.fits(fields)) or forms
         if _KALDI in forms:
             return _KALDI
         if len(forms) == 1:
@@ -102,6 +126,46 @@ def _form(path: Path, report: Report) -> _Form:
     return _KALDI
 
 
+class _Codes(dict[bytes, int]):
+    """Numbers ids in the order in which they are looked up first."""
+
+    def __missing__(self, key: bytes) -> int:
+        code = self[key] = len(self)
+        return code
+
+
+def read_trials(path: Path, known: Container[str] | None = None, report: Report = stop) -> TrialList:
+    """The trials of ``path``, in file order; memory beside the result is about 60 bytes a line.
+
+    Args:
+        path: the list, in any form ``trial_blocks`` reads.
+        known: the ids there are, if a trial of any other id is a fault.
+        report: told of each fault; if it returns, the trial is left out.
+
+    Raises:
+        DataError: bad or empty file, mixed forms, a pair that is there twice, an unknown id.
+    """
+    codes, places, labels, numbers = _Codes(), [], [], []
+    for block in trial_blocks(path, report):
+        sides = (block.enroll_ids, block.test_ids)
+        size = len(block.labels)
+        places.append(np.stack([np.fromiter(map(codes.__getitem__, ids), np.int32, size) for ids in sides]))
+        labels.append(block.labels)
+        numbers.append(block.lines)
+    ids = [code.decode() for code in codes]
+    empty = np.empty(0, dtype=np.int64)
+    read = _Columns(
+        path,
+        ids,
+        np.concatenate([np.empty((2, 0), dtype=np.int32), *places], axis=1),
+        np.concatenate([empty.astype(np.int8), *labels]),
+        np.concatenate([empty, *numbers]),
+    )
+    if known is not None:
+        read = read.known(known, report)
+    return read.unique(report).trials()
+
+
 @dataclass(frozen=True)
 class _Columns:
     """A trial list as integers: ``places`` of enrolment and test in ``ids`` [2, N], labels and lines [N]."""
@@ -110,7 +174,7 @@ class _Columns:
     ids: list[str]
     places: npt.NDArray[np.int32]
     labels: npt.NDArray[np.int8]
-    numbers: npt.NDArray[np.int32]
+    numbers: npt.NDArray[np.int64]
 
     def known(self, known: Container[str], report: Report) -> _Columns:
         """The trials whose ids are both in ``known``; others are reported."""
@@ -125,14 +189,14 @@ class _Columns:
     def unique(self, report: Report) -> _Columns:
         """The first trial of each pair; repeated ones are reported."""
         pairs = self.places[0].astype(np.int64) * len(self.ids) + self.places[1]
+        ordered = np.sort(pairs)  # half the price of the order, which only a faulty list needs
+        if not (ordered[1:] == ordered[:-1]).any():
+            return self
         order = np.argsort(pairs, kind="stable")
         again = np.flatnonzero(pairs[order[1:]] == pairs[order[:-1]])
         for before, row in sorted(zip(order[again], order[again + 1], strict=True), key=lambda pair: pair[1]):
-            why = f"this pair is on line {self.numbers[before]} already"
-            fix = REPAIR + "drop repeated trials"
-            if self.labels[before] != self.labels[row]:
-                why, fix = f"{why}, with another label", "keep the right one of the two"
-            report(DataError(self.path, why, fix, int(self.numbers[row])))
+            lines = int(self.numbers[before]), int(self.numbers[row])
+            report(_repeated(self.path, lines, same_label=bool(self.labels[before] == self.labels[row])))
         first = np.ones(len(pairs), dtype=bool)
         first[order[again + 1]] = False
         return self._where(first)
@@ -147,6 +211,26 @@ class _Columns:
             return self
         places, labels, numbers = self.places[:, keep], self.labels[keep], self.numbers[keep]
         return _Columns(self.path, self.ids, places, labels, numbers)
+
+
+def _repeated(path: Path, lines: tuple[int, int], *, same_label: bool) -> DataError:
+    why, fix = f"this pair is on line {lines[0]} already", REPAIR + "drop repeated trials"
+    if not same_label:
+        why, fix = f"{why}, with another label", "keep the right one of the two"
+    return DataError(path, why, fix, lines[1])
+
+
+def repeated_pair(path: Path, enroll_id: str, test_id: str) -> DataError:
+    """The error that a pair of ``path`` that is there twice deserves; the list is read for its lines."""
+    pair, found = (enroll_id.encode(), test_id.encode()), []
+    for block in trial_blocks(path):
+        if pair[0] in block.enroll_ids:
+            pairs = zip(block.enroll_ids, block.test_ids, strict=True)
+            found += [
+                (block.lines[row], block.labels[row]) for row, other in enumerate(pairs) if other == pair
+            ]
+    (first, label), (second, other_label), *_ = found
+    return _repeated(path, (int(first), int(second)), same_label=bool(label == other_label))
 
 
 def write_trials(path: Path, trials: TrialList) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speakerlab.data.faults import Faults
-from speakerlab.data.lines import check_order
+from speakerlab.data.lines import check_order, columns
 from speakerlab.data.tables import (
     read_segments,
     read_trials,
@@ -288,6 +288,26 @@ def test_the_ids_of_ambiguous_trials_are_read_by_the_form_found(tmp_path):
 def test_bad_trials_are_named(tmp_path, content, fault):
     path = write(tmp_path, content)
     assert message(read_trials, path).startswith(f"{path}{fault}")
+
+
+BLANKS = st.sampled_from([" ", " ", " ", "  ", "\t", " \v", "\f", "\r", "\x01", "\x1f"])
+
+
+@FEW
+@given(st.lists(st.lists(st.tuples(st.sampled_from(["a", "b\x02", "说"]), BLANKS), max_size=4), min_size=1))
+def test_columns_are_those_of_the_lines(rows):
+    """Whatever stands between and around the fields, and however many there are on each line."""
+    lines = ["".join(field + blank for field, blank in row) for row in rows]
+    for texts in (lines, [line.rstrip() for line in lines]):
+        block = "\n".join(texts).encode()
+        fields = [line.split() for line in block.split(b"\n")]
+        even = all(len(row) == 3 for row in fields)
+        assert columns(block, 3) == ([list(column) for column in zip(*fields, strict=True)] if even else None)
+
+
+def test_a_field_too_many_does_not_make_up_for_one_too_few(tmp_path):
+    path = write(tmp_path, "a b target\na c\na d target b\n")
+    assert message(read_trials, path).startswith(f"{path}:2: 'a c' does not fit")
 
 
 def test_a_pair_in_the_other_order_is_another_trial(tmp_path):
