@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from speakerlab.backend.cosine import Cosine
 from speakerlab.backend.plda import Plda
+from speakerlab.backend.scoring import Factors
 from speakerlab.backend.transforms import Centre, LengthNorm, Part, Projection, Transform
 from speakerlab.errors import DataError
 from speakerlab.io import array_file
@@ -28,15 +29,15 @@ FIX = "write it with steps/train_backend.sh"
 class Scorer(Part, Protocol):
     """A comparison written as an inner product."""
 
-    def enroll_factors(self, matrix: npt.ArrayLike, counts: npt.ArrayLike) -> Float64Array:
-        """Factors [M, K] of speaker models.
+    def enroll_factors(self, matrix: npt.ArrayLike, counts: npt.ArrayLike) -> Factors:
+        """Factors [M, K] of speaker models, in the precision they are to be multiplied in.
 
         Args:
             matrix: [M, D], the mean of each model's transformed enrolment embeddings.
             counts: [M], how many embeddings each row is the mean of.
         """
 
-    def test_factors(self, matrix: npt.ArrayLike) -> Float64Array:
+    def test_factors(self, matrix: npt.ArrayLike) -> Factors:
         """Factors [N, K] of transformed test embeddings ``matrix`` [N, D]."""
 
 

@@ -6,13 +6,13 @@
 # shellcheck shell=bash
 
 declared_options() {
-  sed -n '/lib\/strict\.sh/,/lib\/parse_options\.sh/{/^[a-z][a-z_]*=/p}' "$script_file"
+  sed -n '/lib\/strict\.sh/,/lib\/parse_options\.sh/{/^[a-z][a-z0-9_]*=/p}' "$script_file"
 }
 
 print_help() {
   sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$script_file"
   printf '\nOptions (with defaults):\n'
-  declared_options | sed -E 's/^([a-z_]+)=("[^"]*"|[^ ]*) *(# *(.*))?$/\1\t\2\t\4/' |
+  declared_options | sed -E 's/^([a-z0-9_]+)=("[^"]*"|[^ ]*) *(# *(.*))?$/\1\t\2\t\4/' |
     while IFS=$'\t' read -r name default help; do
       printf '  --%-18s %s (default: %s)\n' "${name//_/-}" "$help" "${default//\"/}"
     done

@@ -65,7 +65,8 @@ def test_from_embeddings_to_the_table(corpus):
     out = run(train_backend, corpus / "embeddings.scp", corpus / "backend.json")
     assert out == [f"{corpus}/backend.json: {STEPS}; trained on 24 embeddings of size 12"]
     out = score(corpus, "--backend", corpus / "backend.json")
-    assert out == [f"{corpus}/scores: 276 scores, {STEPS}"]
+    how = f"12-d embeddings; {STEPS}; models of one utterance; no score normalisation"
+    assert out == [f"{corpus}/scores: 276 scores; {how}"]
     options = ("--utt2spk", corpus / "utt2spk", "--num-draws", 50, "--json", corpus / "metrics.json")
     header, row, legend, plot = metrics(corpus, *options, "--plot-dir", corpus)
     content = json.loads((corpus / "metrics.json").read_text())["rows"][0]
@@ -81,15 +82,53 @@ def test_from_embeddings_to_the_table(corpus):
     assert (corpus / "det.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_scores_are_written_with_every_digit(corpus):
+def test_scores_are_cosines_in_eight_decimals(corpus):
     score(corpus)
     table = read_embeddings(corpus / "embeddings.scp")
     vectors = dict(zip(table.ids, table.matrix.astype(np.float64), strict=True))
     for line in (corpus / "scores").read_text().splitlines():
-        enroll_id, test_id, text = line.split()
+        enroll_id, test_id, text = line.split(" ")
         a, b = vectors[enroll_id], vectors[test_id]
         assert float(text) == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=3e-7)
-        assert repr(float(text)) == text
+        assert len(text.split(".")[1]) == 8
+
+
+def test_the_card_says_what_was_done(corpus):
+    score(corpus)
+    card = json.loads((corpus / "scores.json").read_text())
+    assert card == {
+        "trials": f"{corpus}/trials",
+        "embeddings": f"{corpus}/embeddings.scp",
+        "enroll_embeddings": f"{corpus}/embeddings.scp",
+        "embed_dim": 12,
+        "backend": "length normalised, cosine",
+        "enrolment": "models of one utterance",
+        "norm": "no score normalisation",
+        "num_scores": 276,
+    }
+
+
+def test_scores_never_stand_beside_the_card_of_others(corpus, monkeypatch):
+    """Killed between the two: the scores are there, the card is not."""
+    score(corpus)
+    monkeypatch.setattr(score_files.atomic, "write_text", None)
+    with pytest.raises(TypeError):
+        score(corpus)
+    assert (corpus / "scores").exists()
+    assert not (corpus / "scores.json").exists()
+
+
+def test_a_failed_run_leaves_the_last_result_as_it_was(corpus):
+    score(corpus)
+    before = [(corpus / name).read_bytes() for name in ("scores", "scores.json")]
+    with (corpus / "trials").open("a") as stream:
+        stream.write("s0-0 s0-1 target\n")
+    with pytest.raises(
+        DataError, match=r"trials:277: this pair is on line 1 already; run .* to drop repeated"
+    ):
+        score(corpus)
+    assert [(corpus / name).read_bytes() for name in ("scores", "scores.json")] == before
+    assert not list(corpus.glob(".*"))
 
 
 def test_order_of_the_score_file_does_not_matter(corpus):
@@ -175,6 +214,109 @@ def test_models_of_several_utterances(corpus):
     assert float(rows[0][2]) == pytest.approx(model @ unit["s0-2"] / np.linalg.norm(model), abs=3e-7)
 
 
+@pytest.mark.parametrize("rule", ["mean-embedding", "mean-score", "max-score"])
+def test_the_rule_of_models_is_an_option_and_is_said(corpus, rule):
+    (corpus / "enroll.map").write_text("m0 s0-0 s0-1\nm1 s1-0 s1-1 s1-2\n")
+    (corpus / "trials").write_text("m0 s0-2\nm1 s0-2\n")
+    out = score(corpus, "--enroll-map", corpus / "enroll.map", "--enroll-rule", rule)
+    assert f"; 2 models of 2 to 3 utterances, {rule}; " in out[0]
+    assert json.loads((corpus / "scores.json").read_text())["enrolment"].endswith(rule)
+    scored = [float(line.split()[2]) for line in (corpus / "scores").read_text().splitlines()]
+    table = read_embeddings(corpus / "embeddings.scp")
+    unit = {i: v / np.linalg.norm(v) for i, v in zip(table.ids, table.matrix.astype(float), strict=True)}
+    for value, utts in zip(scored, (["s0-0", "s0-1"], ["s1-0", "s1-1", "s1-2"]), strict=True):
+        each = [unit[utt] @ unit["s0-2"] for utt in utts]
+        length = np.linalg.norm(np.mean([unit[utt] for utt in utts], axis=0))
+        expected = {
+            "mean-embedding": np.mean(each) / length,
+            "mean-score": np.mean(each),
+            "max-score": max(each),
+        }
+        assert value == pytest.approx(expected[rule], abs=3e-7)
+
+
+@pytest.fixture
+def cohort(corpus):
+    """Ten speakers of two or three utterances; c9 is called as a speaker of the trials."""
+    rng = np.random.default_rng(3)
+    names = [f"c{spk}-{utt}" for spk in range(10) for utt in range(2 + spk % 2)]
+    (corpus / "cohort").mkdir()
+    write_embeddings(corpus / "cohort" / "embeddings.scp", {n: rng.standard_normal(DIM) for n in names})
+    speakers = "".join(f"{n} {n[:2].replace('c9', 's1')}\n" for n in names)
+    (corpus / "cohort" / "utt2spk").write_text(speakers)
+    return corpus / "cohort"
+
+
+def normalise(corpus, cohort, *options):
+    utt2spk = ("--utt2spk", corpus / "utt2spk", "--cohort-utt2spk", cohort / "utt2spk")
+    return score(corpus, "--cohort", cohort / "embeddings.scp", *utt2spk, *options)
+
+
+def test_as_norm_from_files_to_scores(corpus, cohort, caplog):
+    """Against the definition, step by step: means, cosines, the four highest, standardised, halves added."""
+    out = normalise(corpus, cohort, "--norm", "as-norm", "--top-n", 4)
+    said = f"as-norm with 9 speakers of {cohort}/embeddings.scp, the highest 4"
+    assert out[0].endswith(said)
+    assert json.loads((corpus / "scores.json").read_text())["norm"] == said
+    assert "1 of 10 cohort speakers occur in the trials and are left out, 's1' for one" in caplog.text
+    raw = read_embeddings(cohort / "embeddings.scp")
+    means = [raw.matrix[[i.startswith(f"c{spk}-") for i in raw.ids]].mean(0) for spk in range(9)]
+    means = [mean / np.linalg.norm(mean) for mean in means]
+    table = read_embeddings(corpus / "embeddings.scp")
+    unit = {i: v / np.linalg.norm(v) for i, v in zip(table.ids, table.matrix.astype(float), strict=True)}
+    for line in (corpus / "scores").read_text().splitlines():
+        a, b, text = line.split()
+        tops = [sorted(unit[name] @ mean for mean in means)[-4:] for name in (a, b)]
+        halves = [(unit[a] @ unit[b] - np.mean(top)) / np.std(top) for top in tops]
+        assert float(text) == pytest.approx(np.mean(halves), rel=2e-5, abs=2e-5)
+
+
+def test_statistics_are_kept_used_again_and_refused_when_stale(corpus, cohort):
+    options = ("--norm", "s-norm", "--norm-stats", corpus / "stats.npz")
+    normalise(corpus, cohort, *options)
+    scored, kept = (corpus / "scores").read_bytes(), (corpus / "stats.npz").read_bytes()
+    normalise(corpus, cohort, *options)
+    assert (corpus / "scores").read_bytes() == scored
+    assert (corpus / "stats.npz").read_bytes() == kept
+    normalise(corpus, cohort, *options[:2])  # computed, not kept
+    assert (corpus / "scores").read_bytes() == scored
+    with pytest.raises(
+        DataError, match=r"stats.npz: these cohort statistics were made from another norm \(was s-"
+    ):
+        normalise(corpus, cohort, "--norm", "as-norm", "--top-n", 4, *options[2:])
+    lines = (cohort / "utt2spk").read_text().splitlines(keepends=True)
+    (cohort / "utt2spk").write_text("".join(lines).replace("c0-1 c0", "c0-1 c1"))
+    with pytest.raises(DataError, match=r"stats.npz: .* made from another cohort \(was .*remove it, or give"):
+        normalise(corpus, cohort, *options)
+    assert (corpus / "scores").read_bytes() == scored
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--norm", "as-norm"), r"9 speakers of .*: top-n is 300 but there are only 9; lower --top-n"),
+        (("--norm", "as-norm", "--top-n", 1), "a standard deviation of 1 scores; take at least two"),
+    ],
+)
+def test_an_unfit_cohort_is_refused(corpus, cohort, options, message):
+    with pytest.raises(DataError, match=message):
+        normalise(corpus, cohort, *options)
+    assert not (corpus / "scores").exists()
+
+
+def test_cohort_options_that_are_missing(corpus, cohort):
+    with pytest.raises(DataError, match="--norm z-norm: needs impostors; give --cohort SCP"):
+        score(corpus, "--norm", "z-norm")
+    with pytest.raises(
+        DataError, match="speakers of the cohort are not known; give --cohort-utt2spk FILE, or"
+    ):
+        score(corpus, "--norm", "z-norm", "--cohort", cohort / "embeddings.scp")
+    out = score(
+        corpus, "--norm", "z-norm", "--cohort", cohort / "embeddings.scp", "--cohort-unit", "utterance"
+    )
+    assert out[0].endswith(f"z-norm with 25 utterances of {cohort}/embeddings.scp")
+
+
 def test_enrolment_from_its_own_archive(corpus):
     write_embeddings(corpus / "enroll.scp", {"m": np.ones(DIM)})
     (corpus / "trials").write_text("m s0-0\n")
@@ -185,7 +327,9 @@ def test_enrolment_from_its_own_archive(corpus):
 def test_unknown_ids_leave_no_score_file(corpus):
     with (corpus / "trials").open("a") as stream:
         stream.write("s0-0 nobody nontarget\ns0-1 noone nontarget\n")
-    with pytest.raises(DataError, match=r"embeddings.scp: no embedding for nobody \(2 such ids\)"):
+    with pytest.raises(
+        DataError, match=r"trials:277: no embedding for 'nobody' in .*embeddings.scp; extract"
+    ):
         score(corpus)
     assert not (corpus / "scores").exists()
 
@@ -224,6 +368,65 @@ def test_scores_that_do_not_match_the_trials(corpus, edit, message):
 def test_missing_score_file(corpus):
     with pytest.raises(DataError, match="scores: cannot be read: No such file"):
         metrics(corpus)
+
+
+def test_comments_at_the_top_of_a_score_file_are_skipped(tmp_path):
+    trials = TrialList(["a", "b"], ["b", "c"], np.array([1, 0], dtype=np.int8), "list")
+    (tmp_path / "scores").write_text("# enroll test score\n#\nb c 0.25\na\tb  -1e-3\n")
+    assert score_files.read(tmp_path / "scores", trials).scores.tolist() == [-1e-3, 0.25]
+    (tmp_path / "scores").write_text("# enroll test score\nb c 0.25\n# a b -1\n")
+    with pytest.raises(DataError, match="scores:3: 4 fields"):
+        score_files.read(tmp_path / "scores", trials)
+    (tmp_path / "scores").write_text("# one\n# two\nb c 0.25\nb c 0.5\n")
+    with pytest.raises(DataError, match="scores:4: pair 'b c' is scored twice"):
+        score_files.read(tmp_path / "scores", trials)
+    (tmp_path / "scores").write_text("# nothing else")
+    with pytest.raises(DataError, match=r"no score for pair 'a b' \(2 such pairs\)"):
+        score_files.read(tmp_path / "scores", trials)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_not_written(tmp_path, value):
+    trials = TrialList(["a", "b"], ["b", "c"], np.array([1, 0], dtype=np.int8))
+    with pytest.raises(DataError, match=rf"the score of 'b c' would be {value} \(1 such"):
+        score_files.write(tmp_path / "scores", ScoreTable(trials, np.array([0.0, value])))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a b", "", "a\n", "\ud800", "a\0"])
+def test_ids_that_would_not_read_back_are_not_written(tmp_path, name):
+    table = ScoreTable(TrialList(["a"], [name], np.array([1], dtype=np.int8)), np.array([0.5]))
+    with pytest.raises(DataError, match="cannot write id"):
+        score_files.write(tmp_path / "scores", table)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_step_scores_every_list_with_one_set_of_statistics(corpus, cohort):
+    data, out = corpus / "data", corpus / "out"
+    data.mkdir()
+    for name in ("trials", "utt2spk"):
+        (corpus / name).rename(data / name)
+    (data / "trials_few").write_text("s0-0 s1-0\n")
+    norm = ["--norm", "as-norm", "--top-n", "5", "--cohort", cohort]
+    dirs = [corpus, data, out]
+
+    def step(*options):
+        command = ["bash", "steps/score_trials.sh", *options, *dirs]
+        return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+
+    done = step(*norm, "--cohort-utt2spk", cohort / "utt2spk")
+    assert done.returncode == 0, done.stderr
+    lists = [line.split(": ")[0] for line in done.stdout.splitlines()]
+    assert lists == [f"{out}/trials", f"{out}/trials_few"]
+    names = ["cohort_stats.npz", "trials", "trials.json", "trials_few", "trials_few.json"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    (few,) = (out / "trials_few").read_text().splitlines()
+    same = next(line for line in (out / "trials").read_text().splitlines() if line.startswith("s0-0 s1-0 "))
+    assert float(few.split()[2]) == pytest.approx(float(same.split()[2]), abs=1e-6)
+    assert "1 of 10 cohort speakers occur in the trials" in done.stderr
+    usage = step(*norm[:4])
+    assert (usage.returncode, usage.stdout) == (2, "")
+    assert usage.stderr.startswith("score_trials.sh: --norm as-norm needs --cohort; see")
 
 
 def test_ids_with_wide_blanks_are_read_back(tmp_path):
