@@ -4,7 +4,7 @@ Shapes: CN-Celeb's 196 models x 17,777 tests, every pair, in order and shuffled;
 0.55 million pairs among 145 and 137 thousand utterances, grouped by enrolment as those lists are. Embeddings
 are random, 192-d. The loops over pairs are 3D-Speaker's (scikit-learn's cosine_similarity per pair) and one
 of numpy, on a sample. Everything runs on one thread, in one process; the best of --repeats counts. The peak
-memory is that of a process which streams the list, and the same list four times as long.
+memory is that of a process which streams a list (Linux only), and one four times as long.
 
 Example: python benchmarks/score_trials.py --stream-trials 10000000
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -133,7 +132,13 @@ def stream(trials: Path, out: Path) -> None:
         for block in scorer.stream(trials, out.parent):
             writer.write(*block)
     seconds = time.perf_counter() - start
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(seconds, peak_mib())
+
+
+def peak_mib() -> float:
+    """Of this program alone: ru_maxrss would count the parent's, which the child starts from."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def on_disk(scratch: Path, num_trials: int, repeats: int, loop_s: float) -> None:
