@@ -14,7 +14,7 @@ cohort=""  # EMBEDDINGS_DIR of impostors, e.g. of the training set
 cohort_unit=speaker  # an impostor is the mean of a speaker, or an utterance
 cohort_utt2spk=""  # speakers of the cohort
 utt2spk=""  # speakers of the trials, who are left out of the cohort; default: utt2spk of DATA_DIR, if any
-norm_stats=""  # keep the cohort statistics here for later calls; default: OUT_DIR/cohort_stats.npz, made anew
+norm_stats=""  # keep the cohort statistics here for later calls; default: OUT_DIR/cohort_stats.json, made anew
 . steps/lib/parse_options.sh
 parse_options "$@"
 ((${#arguments[@]} == 3)) || usage_error "needs EMBEDDINGS_DIR DATA_DIR OUT_DIR"
@@ -33,7 +33,7 @@ if [[ $norm != none ]]; then
   [[ -n $cohort ]] || usage_error "--norm $norm needs --cohort"
   [[ -n $utt2spk || ! -f $data_dir/utt2spk ]] || utt2spk=$data_dir/utt2spk
   if [[ -z $norm_stats ]]; then
-    norm_stats=$out_dir/cohort_stats.npz # the lists of a data dir share them
+    norm_stats=$out_dir/cohort_stats.json # the lists of a data dir share them
     rm -f "$norm_stats"
   fi
   options+=(--norm "$norm" --top-n "$top_n" --cohort "$cohort/embeddings.scp" --cohort-unit "$cohort_unit"

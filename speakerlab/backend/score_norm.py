@@ -16,9 +16,8 @@ With mu and sigma the mean and standard deviation (divisor N) of an identity's s
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,10 @@ from speakerlab.backend.chain import Scorer
 from speakerlab.backend.enrolment import test_side, utterances
 from speakerlab.backend.scoring import Factors, Rows, Side
 from speakerlab.errors import DataError
-from speakerlab.io import atomic
+from speakerlab.io import array_file
 from speakerlab.types import EmbeddingTable, Float64Array
 
+KIND = "cohort statistics"
 NORMS = ("z-norm", "t-norm", "s-norm", "as-norm")
 _SIDES = {
     "z-norm": ("enroll",),
@@ -97,14 +97,11 @@ class CohortStatistics:
         return np.asarray(sum(terms) / len(terms))
 
     def save(self, path: Path) -> None:
-        """Publish as an ``.npz`` archive of ids, means, deviations and ``made_from``."""
-        arrays: dict[str, Any] = {"made_from": np.array(json.dumps(dict(self.made_from)))}
+        """Publish as ``path``, every number exactly."""
+        content: dict[str, Any] = {"made_from": dict(self.made_from)}
         for name, side in (("enroll", self.enroll), ("test", self.test)):
-            if side is not None:
-                arrays |= {f"{name}_ids": np.array(json.dumps(side.ids))}
-                arrays |= {f"{name}_mean": side.mean, f"{name}_std": side.std}
-        with atomic.staged(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
+            content[name] = None if side is None else dataclasses.asdict(side)
+        array_file.write(path, KIND, content)
 
     @classmethod
     def load(cls, path: Path, made_from: Mapping[str, str] | None = None) -> CohortStatistics:
@@ -117,28 +114,19 @@ class CohortStatistics:
         Raises:
             DataError: not such a file, or made from something else; the message says what changed.
         """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                found = dict(json.loads(str(arrays["made_from"])))
-                sides = {name: _stored(arrays, name) for name in _SIDES[found["norm"]]}
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            why = "not cohort statistics"
-            if isinstance(error, OSError) and error.strerror:
-                why = f"cannot be read: {error.strerror}"
-            raise DataError(path, why, "remove it and score again") from error
-        expected = made_from or {}
+        content = array_file.read(path, KIND, "remove it and score again")
+        found, expected = content["made_from"], made_from or {}
         changed = [key for key, value in expected.items() if found.get(key) != value]
         if changed:
             what = ", ".join(f"{key} (was {found.get(key)}, is {expected[key]})" for key in changed)
             why = f"these cohort statistics were made from another {what}"
             raise DataError(path, why, "remove it, or give another path")
-        return cls(sides.get("enroll"), sides.get("test"), found)
+        enroll, test = (_stored(content[name]) for name in ("enroll", "test"))
+        return cls(enroll, test, found)
 
 
-def _stored(arrays: Mapping[str, npt.NDArray[np.generic]], name: str) -> SideStatistics:
-    ids = tuple(json.loads(str(arrays[f"{name}_ids"])))
-    mean, std = (np.asarray(arrays[f"{name}_{what}"], dtype=np.float64) for what in ("mean", "std"))
-    return SideStatistics(ids, mean, std)
+def _stored(fields: dict[str, Any] | None) -> SideStatistics | None:
+    return None if fields is None else SideStatistics(tuple(fields["ids"]), fields["mean"], fields["std"])
 
 
 def fingerprint(norm: str, enroll: Side, test: Side, cohort: Cohort, top_n: int) -> dict[str, str]:
@@ -146,10 +134,8 @@ def fingerprint(norm: str, enroll: Side, test: Side, cohort: Cohort, top_n: int)
     values = {"norm": norm, "top_n": str(top_n) if norm == "as-norm" else "all"}
     for name, side in (("enroll", enroll), ("test", test)):
         if name in _SIDES[norm]:
-            starts = np.empty(0, np.int64) if side.starts is None else side.starts
-            values[name] = _digest(
-                side.factors, starts, np.frombuffer("\n".join(side.ids).encode(), np.uint8)
-            )
+            ids = np.frombuffer("\n".join(side.ids).encode(), dtype=np.uint8)
+            values[name] = _digest(side.factors, side.sizes, ids)
     return {**values, "cohort": _digest(cohort.enroll_factors, cohort.test_factors)}
 
 

@@ -28,8 +28,6 @@ BLOCK_TRIALS = 1 << 18  # scored together; what bounds the memory
 # A cell of a matrix product costs a fortieth of a trial scored alone, whose two rows must be fetched first.
 DENSE_CELLS = 24  # cells of the product for each trial that is wanted: up to here the product is the faster
 _PAIRWISE_ROWS = 256  # two blocks of 192-d rows, 0.4 MB, stay in cache
-
-
 # numpy 2 calls BLAS for each row; before, the same 15 % slower
 _inner_products = np.vecdot if hasattr(np, "vecdot") else partial(np.einsum, "nk,nk->n")
 

@@ -60,7 +60,7 @@ def options() -> argparse.ArgumentParser:
     norm.add_argument(
         "--norm-stats",
         type=Path,
-        metavar="NPZ",
+        metavar="FILE",
         help="keep the cohort statistics here; if they are there, use them unless they are of other inputs",
     )
     parser.add_argument("trials", type=Path, help="trial list; labels are not needed")
@@ -75,14 +75,15 @@ def main(arguments: argparse.Namespace) -> None:
         DataError: bad trials, ids without embedding, an embedding without direction, an unfit cohort.
     """
     backend = Backend.load(arguments.backend) if arguments.backend else Backend.default()
-    test_table = read_embeddings(arguments.embeddings)
-    enroll_table = read_embeddings(arguments.enroll_embeddings) if arguments.enroll_embeddings else test_table
-    test = enrolment.test_side(backend.transform(test_table), backend.scorer)
-    enroll, rule = _enroll(arguments, backend.transform(enroll_table), backend)
+    test_table = backend.transform(read_embeddings(arguments.embeddings))
+    enroll_table = test_table
+    if arguments.enroll_embeddings:
+        enroll_table = backend.transform(read_embeddings(arguments.enroll_embeddings))
+    test = enrolment.test_side(test_table, backend.scorer)
+    enroll, rule = _enroll(arguments, enroll_table, backend)
     norm, said = None, "no score normalisation"
     if arguments.norm != "none":
-        trial_ids = {*test_table.ids, *enroll_table.ids}
-        impostors = _cohort(arguments, backend, trial_ids)
+        impostors = _cohort(arguments, backend, {*test_table.ids, *enroll_table.ids})
         norm = _statistics(arguments, enroll, test, impostors)
         top = f", the highest {arguments.top_n}" if arguments.norm == "as-norm" else ""
         said = f"{arguments.norm} with {impostors.name}{top}"
@@ -90,14 +91,12 @@ def main(arguments: argparse.Namespace) -> None:
         "trials": str(arguments.trials),
         "embeddings": str(arguments.embeddings),
         "enroll_embeddings": str(arguments.enroll_embeddings or arguments.embeddings),
-        "embed_dim": test_table.matrix.shape[1],
         "backend": backend.describe(),
         "enrolment": rule,
         "norm": said,
     }
     num_scores = _score(arguments, TrialScorer(enroll, test, norm), card)
-    facts = f"{test_table.matrix.shape[1]}-d embeddings; {backend.describe()}; {rule}; {said}"
-    print(f"{arguments.out_scores}: {num_scores:,} scores; {facts}")
+    print(f"{arguments.out_scores}: {num_scores:,} scores; {backend.describe()}; {rule}; {said}")
 
 
 def _score(arguments: argparse.Namespace, scorer: TrialScorer, card: dict[str, Any]) -> int:

@@ -65,7 +65,7 @@ def test_from_embeddings_to_the_table(corpus):
     out = run(train_backend, corpus / "embeddings.scp", corpus / "backend.json")
     assert out == [f"{corpus}/backend.json: {STEPS}; trained on 24 embeddings of size 12"]
     out = score(corpus, "--backend", corpus / "backend.json")
-    how = f"12-d embeddings; {STEPS}; models of one utterance; no score normalisation"
+    how = f"{STEPS}; models of one utterance; no score normalisation"
     assert out == [f"{corpus}/scores: 276 scores; {how}"]
     options = ("--utt2spk", corpus / "utt2spk", "--num-draws", 50, "--json", corpus / "metrics.json")
     header, row, legend, plot = metrics(corpus, *options, "--plot-dir", corpus)
@@ -100,7 +100,6 @@ def test_the_card_says_what_was_done(corpus):
         "trials": f"{corpus}/trials",
         "embeddings": f"{corpus}/embeddings.scp",
         "enroll_embeddings": f"{corpus}/embeddings.scp",
-        "embed_dim": 12,
         "backend": "length normalised, cosine",
         "enrolment": "models of one utterance",
         "norm": "no score normalisation",
@@ -272,21 +271,21 @@ def test_as_norm_from_files_to_scores(corpus, cohort, caplog):
 
 
 def test_statistics_are_kept_used_again_and_refused_when_stale(corpus, cohort):
-    options = ("--norm", "s-norm", "--norm-stats", corpus / "stats.npz")
+    options = ("--norm", "s-norm", "--norm-stats", corpus / "stats.json")
     normalise(corpus, cohort, *options)
-    scored, kept = (corpus / "scores").read_bytes(), (corpus / "stats.npz").read_bytes()
+    scored, kept = (corpus / "scores").read_bytes(), (corpus / "stats.json").read_bytes()
     normalise(corpus, cohort, *options)
     assert (corpus / "scores").read_bytes() == scored
-    assert (corpus / "stats.npz").read_bytes() == kept
+    assert (corpus / "stats.json").read_bytes() == kept
     normalise(corpus, cohort, *options[:2])  # computed, not kept
     assert (corpus / "scores").read_bytes() == scored
     with pytest.raises(
-        DataError, match=r"stats.npz: these cohort statistics were made from another norm \(was s-"
+        DataError, match=r"stats.json: these cohort statistics were made from another norm \(was s-"
     ):
         normalise(corpus, cohort, "--norm", "as-norm", "--top-n", 4, *options[2:])
     lines = (cohort / "utt2spk").read_text().splitlines(keepends=True)
     (cohort / "utt2spk").write_text("".join(lines).replace("c0-1 c0", "c0-1 c1"))
-    with pytest.raises(DataError, match=r"stats.npz: .* made from another cohort \(was .*remove it, or give"):
+    with pytest.raises(DataError, match=r"stats.json: .* from another cohort \(was .*remove it, or give"):
         normalise(corpus, cohort, *options)
     assert (corpus / "scores").read_bytes() == scored
 
@@ -418,7 +417,7 @@ def test_the_step_scores_every_list_with_one_set_of_statistics(corpus, cohort):
     assert done.returncode == 0, done.stderr
     lists = [line.split(": ")[0] for line in done.stdout.splitlines()]
     assert lists == [f"{out}/trials", f"{out}/trials_few"]
-    names = ["cohort_stats.npz", "trials", "trials.json", "trials_few", "trials_few.json"]
+    names = ["cohort_stats.json", "trials", "trials.json", "trials_few", "trials_few.json"]
     assert sorted(path.name for path in out.iterdir()) == names
     (few,) = (out / "trials_few").read_text().splitlines()
     same = next(line for line in (out / "trials").read_text().splitlines() if line.startswith("s0-0 s1-0 "))

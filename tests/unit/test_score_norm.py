@@ -133,8 +133,8 @@ def test_a_cohort_of_another_model_is_refused(sides):
 @pytest.mark.parametrize("norm", score_norm.NORMS)
 def test_statistics_survive_their_file_exactly(norm, sides, impostors, tmp_path):
     statistics = measure(norm, *sides, impostors, 5)
-    statistics.save(tmp_path / "stats.npz")
-    again = CohortStatistics.load(tmp_path / "stats.npz", fingerprint(norm, *sides, impostors, 5))
+    statistics.save(tmp_path / "stats.json")
+    again = CohortStatistics.load(tmp_path / "stats.json", fingerprint(norm, *sides, impostors, 5))
     assert again.made_from == statistics.made_from
     for name in ("enroll", "test"):
         before, after = getattr(statistics, name), getattr(again, name)
@@ -158,10 +158,10 @@ def changes(sides, impostors):
 
 
 def test_stale_statistics_are_refused_with_what_changed(sides, impostors, tmp_path):
-    measure("as-norm", *sides, impostors, 5).save(tmp_path / "stats.npz")
+    measure("as-norm", *sides, impostors, 5).save(tmp_path / "stats.json")
     for name, inputs in changes(sides, impostors):
-        with pytest.raises(DataError, match=f"stats.npz: these .* were made from another {name}"):
-            CohortStatistics.load(tmp_path / "stats.npz", fingerprint(*inputs))
+        with pytest.raises(DataError, match=f"stats.json: these .* were made from another {name}"):
+            CohortStatistics.load(tmp_path / "stats.json", fingerprint(*inputs))
 
 
 def test_z_norm_does_not_depend_on_the_test_side(sides, impostors):
@@ -170,26 +170,24 @@ def test_z_norm_does_not_depend_on_the_test_side(sides, impostors):
     assert first == second
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut short"])
-def test_a_damaged_file_of_statistics_is_refused(content, tmp_path):
-    (tmp_path / "stats.npz").write_bytes(content)
-    with pytest.raises(DataError, match="stats.npz: not cohort statistics; remove it"):
-        CohortStatistics.load(tmp_path / "stats.npz")
+@pytest.mark.parametrize("content", ["", "text", "{}", '{"kind": "back-end"}'])
+def test_another_file_is_not_statistics(content, tmp_path):
+    (tmp_path / "stats.json").write_text(content)
+    with pytest.raises(DataError, match="stats.json: not a cohort statistics file.*; remove it and score"):
+        CohortStatistics.load(tmp_path / "stats.json")
 
 
-def test_other_archives_and_missing_ones_are_refused(tmp_path):
-    np.savez(tmp_path / "stats.npz", made_from=np.array('{"norm": "as-norm"}'))
-    with pytest.raises(DataError, match="stats.npz: not cohort statistics"):
-        CohortStatistics.load(tmp_path / "stats.npz")
-    with pytest.raises(DataError, match="none.npz: cannot be read: No such file"):
-        CohortStatistics.load(tmp_path / "none.npz")
-
-
-def test_truncated_statistics_are_refused(sides, impostors, tmp_path):
-    path = tmp_path / "stats.npz"
+def test_missing_truncated_and_altered_statistics_are_refused(sides, impostors, tmp_path):
+    path = tmp_path / "stats.json"
+    with pytest.raises(DataError, match="stats.json: cannot be read: No such file"):
+        CohortStatistics.load(path)
     measure("as-norm", *sides, impostors, 5).save(path)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataError, match="stats.npz: not cohort statistics"):
+    text = path.read_text()
+    path.write_text(text[:-200])
+    with pytest.raises(DataError, match="stats.json: not a cohort statistics file, or cut short"):
+        CohortStatistics.load(path)
+    path.write_text(text.replace('"m3"', '"m9"'))
+    with pytest.raises(DataError, match="stats.json: is damaged"):
         CohortStatistics.load(path)
 
 
