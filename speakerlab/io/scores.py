@@ -50,8 +50,12 @@ class ScoreWriter:
         """Append n lines; ids are UTF-8 without blanks, as a trial list has them.
 
         Raises:
-            DataError: a score is NaN or infinite; nothing is published then.
+            DataError: a score is NaN or infinite, or the file would begin as a comment does; nothing is
+                published then.
         """
+        if not self.num_scores and len(scores) and enroll_ids[0].startswith(b"#"):
+            why = f"the file would begin with '{enroll_ids[0].decode()}', which reads as a comment"
+            raise DataError(self._path, why, "rename this id, or put another trial first")
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
             pair = f"{enroll_ids[bad[0]].decode()} {test_ids[bad[0]].decode()}"
@@ -221,6 +225,6 @@ def _encoded(path: Path, trials: TrialList) -> dict[str, bytes]:
             names[name] = name.encode()
         except UnicodeEncodeError:
             names[name] = b""
-        if names[name].split() != [names[name]] or b"\0" in names[name]:
+        if names[name].split() != [names[name]] or b"\0" in names[name] or name.startswith("\ufeff"):
             raise DataError(path, f"cannot write id {name!r}", "ids must be UTF-8 without blanks")
     return names

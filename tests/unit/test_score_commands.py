@@ -392,12 +392,22 @@ def test_scores_that_are_not_finite_are_not_written(tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a b", "", "a\n", "\ud800", "a\0"])
+@pytest.mark.parametrize("name", ["a b", "", "a\n", "\ud800", "a\0", "\ufeffa"])
 def test_ids_that_would_not_read_back_are_not_written(tmp_path, name):
     table = ScoreTable(TrialList(["a"], [name], np.array([1], dtype=np.int8)), np.array([0.5]))
     with pytest.raises(DataError, match="cannot write id"):
         score_files.write(tmp_path / "scores", table)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_score_file_does_not_begin_as_a_comment_does(tmp_path):
+    labels = np.array([1, 0], dtype=np.int8)
+    table = ScoreTable(TrialList(["#a", "b"], ["b", "c"], labels), np.array([0.5, 1]))
+    with pytest.raises(DataError, match="the file would begin with '#a', which reads as a comment"):
+        score_files.write(tmp_path / "scores", table)
+    trials = TrialList(["b", "#a"], ["c", "b"], labels)
+    score_files.write(tmp_path / "scores", ScoreTable(trials, np.array([1, 0.5])))
+    assert score_files.read(tmp_path / "scores", trials).scores.tolist() == [1, 0.5]
 
 
 def test_the_step_scores_every_list_with_one_set_of_statistics(corpus, cohort):
