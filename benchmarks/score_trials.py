@@ -3,8 +3,9 @@
 Shapes: CN-Celeb's 196 models x 17,777 tests, every pair, in order and shuffled; VoxCeleb1-E and -H, 0.58 and
 0.55 million pairs among 145 and 137 thousand utterances, grouped by enrolment as those lists are. Embeddings
 are random, 192-d. The loops over pairs are 3D-Speaker's (scikit-learn's cosine_similarity per pair) and one
-of numpy, on a sample. Everything runs on one thread, in one process; the best of --repeats counts. The peak
-memory is that of a process which streams a list (Linux only), and one four times as long.
+of numpy, on a sample. Everything runs on one thread; times are the processor's, which other programs disturb
+less and which leave out waits for the disk; the best of --repeats counts. The peak memory is that of a
+process which streams a list (Linux only), and one four times as long.
 
 Example: python benchmarks/score_trials.py --stream-trials 10000000
 """
@@ -57,9 +58,9 @@ def unit_rows(num: int, seed: int) -> Matrix:
 def best_of(repeats: int, action: Callable[[], Any]) -> float:
     seconds = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         action()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return min(seconds)
 
 
@@ -127,11 +128,11 @@ def stream(trials: Path, out: Path) -> None:
     num_models = 1 + trials.stat().st_size // (NUM_TEST * 50)
     ids = tuple(f"id{model:05d}-enroll" for model in range(num_models))
     scorer = TrialScorer(Side(ids, unit_rows(num_models, 0), "e"), test)
-    start = time.perf_counter()
+    start = time.process_time()
     with scores.score_writer(out) as writer:
         for block in scorer.stream(trials, out.parent):
             writer.write(*block)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     print(seconds, peak_mib())
 
 

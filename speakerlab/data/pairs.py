@@ -18,9 +18,9 @@ Keys = npt.NDArray[np.int64]
 
 
 class PairLedger:
-    """Remembers pairs of numbers: sorted runs, from the second run on in a file that has no name.
+    """Remembers pairs of numbers: those of short lists in memory, of longer ones in sorted runs on disk.
 
-    A list of 10^8 trials needs 800 MB of disk and about 200 MB of memory.
+    A list of 10^8 trials needs 800 MB of disk, and like one of 10^7 about 200 MB of memory.
 
     Args:
         folder: where the file may be made, such as that of the output.
@@ -30,7 +30,7 @@ class PairLedger:
         self._folder = folder
         self._recent: list[Keys] = []
         self._num_recent = 0
-        self._runs: list[Keys] = []
+        self._runs: list[_Run] = []
 
     def add(self, first: npt.NDArray[np.int32], second: npt.NDArray[np.int32]) -> None:
         """Add pairs of non-negative numbers, two arrays [n]."""
@@ -46,7 +46,7 @@ class PairLedger:
         self._spill()
         bounds = self._bounds()
         for start, end in zip([None, *bounds], [*bounds, None], strict=True):
-            found = _repeated(_sorted([_between(run, start, end) for run in self._runs]))
+            found = _repeated(_sorted([run.between(start, end) for run in self._runs]))
             if found:
                 return found
         return None
@@ -57,29 +57,39 @@ class PairLedger:
         if not len(run):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._folder) as stream:
-            run.tofile(stream)
-            stream.flush()
-            self._runs.append(np.memmap(stream, dtype=np.int64, mode="r"))  # keeps the file
+        self._runs.append(_Run(run, self._folder))
 
     def _bounds(self) -> list[np.int64]:
         """Values that cut all runs together into stretches of about one run each, however they overlap."""
-        samples = np.sort(np.concatenate([run[::SAMPLE] for run in self._runs]))
+        samples = np.sort(np.concatenate([run.sample for run in self._runs]))
         step = max(1, RUN_SIZE // SAMPLE)
         return list(samples[step::step])
+
+
+class _Run:
+    """Sorted values in a file without a name, which is gone when they are."""
+
+    def __init__(self, values: Keys, folder: Path) -> None:
+        self.sample = values[::SAMPLE].copy()
+        self._stream = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (open as long as the run)
+        values.tofile(self._stream)
+        self._stream.flush()
+
+    def between(self, start: np.int64 | None, end: np.int64 | None) -> Keys:
+        """The values from ``start`` to below ``end``, so that equal ones are always together.
+
+        A copy: pages of the file stay in memory no longer than the call.
+        """
+        values = np.memmap(self._stream, dtype=np.int64, mode="r")
+        first = 0 if start is None else int(np.searchsorted(values, start))
+        last = len(values) if end is None else int(np.searchsorted(values, end))
+        return np.array(values[first:last])
 
 
 def _sorted(keys: list[Keys]) -> Keys:
     together = np.concatenate([np.empty(0, dtype=np.int64), *keys])
     together.sort()
     return together
-
-
-def _between(run: Keys, start: np.int64 | None, end: np.int64 | None) -> Keys:
-    """The values from ``start`` to below ``end``, so that equal ones are always together."""
-    first = 0 if start is None else int(np.searchsorted(run, start))
-    last = len(run) if end is None else int(np.searchsorted(run, end))
-    return run[first:last]
 
 
 def _repeated(keys: Keys) -> tuple[int, int] | None:

@@ -11,7 +11,10 @@ import sys
 import numpy as np
 import pytest
 
+from speakerlab.backend import cohort as cohort_module
+from speakerlab.backend.chain import Backend
 from speakerlab.bin import compute_metrics, score_trials, train_backend
+from speakerlab.data.tables import read_utt2spk
 from speakerlab.errors import DataError, MissingExtraError
 from speakerlab.io import scores as score_files
 from speakerlab.io.ark import ArkWriter, read_embeddings
@@ -314,6 +317,46 @@ def test_cohort_options_that_are_missing(corpus, cohort):
         corpus, "--norm", "z-norm", "--cohort", cohort / "embeddings.scp", "--cohort-unit", "utterance"
     )
     assert out[0].endswith(f"z-norm with 25 utterances of {cohort}/embeddings.scp")
+
+
+def test_plda_scores_models_of_several_utterances_by_the_book_and_takes_as_norm(corpus, cohort):
+    """Factors of every model and utterance by themselves, standardised as the definition says."""
+    options = ("--utt2spk", corpus / "utt2spk", "--lda-dim", 4, "--scorer", "plda")
+    run(train_backend, *options, corpus / "embeddings.scp", corpus / "backend.json")
+    (corpus / "enroll.map").write_text("m0 s0-0 s0-1\nm1 s1-0 s1-1 s1-2\n")
+    (corpus / "trials").write_text("m0 s0-2\nm1 s0-2\nm1 s5-1\n")
+    maps = ("--backend", corpus / "backend.json", "--enroll-map", corpus / "enroll.map")
+    utts = {"m0": ["s0-0", "s0-1"], "m1": ["s1-0", "s1-1", "s1-2"]}
+    backend = Backend.load(corpus / "backend.json")
+    table = backend.transform(read_embeddings(corpus / "embeddings.scp"))
+    vectors = dict(zip(table.ids, table.matrix.astype(float), strict=True))
+    raw = cohort_module.speaker_means(
+        read_embeddings(cohort / "embeddings.scp"), read_utt2spk(cohort / "utt2spk")
+    )
+    kept = [row for row, spk_id in enumerate(raw.ids) if spk_id != "s1"]
+    impostors = backend.transform(raw).matrix[kept].astype(float)
+
+    def pair(model, count, test):
+        enroll = backend.scorer.enroll_factors(model[None], [count])
+        return float((enroll @ backend.scorer.test_factors(test[None]).T).item())
+
+    expected, normed = [], []
+    for model_id, test_id in (("m0", "s0-2"), ("m1", "s0-2"), ("m1", "s5-1")):
+        model = np.mean([vectors[utt] for utt in utts[model_id]], axis=0)
+        count, test = len(utts[model_id]), vectors[test_id]
+        value = pair(model, count, test)
+        of_model = sorted(pair(model, count, other) for other in impostors)[-4:]
+        of_test = sorted(pair(other, 1, test) for other in impostors)[-4:]
+        expected.append(value)
+        normed.append(np.mean([(value - np.mean(top)) / np.std(top) for top in (of_model, of_test)]))
+    score(corpus, *maps)
+    np.testing.assert_allclose(scores_in(corpus), expected, rtol=0, atol=1e-5)
+    normalise(corpus, cohort, *maps, "--norm", "as-norm", "--top-n", 4)
+    np.testing.assert_allclose(scores_in(corpus), normed, rtol=1e-5, atol=1e-5)
+
+
+def scores_in(corpus):
+    return [float(line.split()[2]) for line in (corpus / "scores").read_text().splitlines()]
 
 
 def test_enrolment_from_its_own_archive(corpus):
