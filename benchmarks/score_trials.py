@@ -66,7 +66,7 @@ def best_of(repeats: int, action: Callable[[], Any]) -> float:
 
 def row(what: str, num: int, seconds: float, loop_s: float) -> None:
     rate = num / seconds
-    print(f"{what:<44} {num:>11,} {seconds:>9.2f} s {rate / 1e6:>8.2f} M/s {rate * loop_s:>9,.0f} x")
+    print(f"{what:<44} {num:>11,} {seconds:>9.2f} {rate:>13,.0f} {rate * loop_s:>11,.0f}")
 
 
 def loops(enroll: Matrix, test: Matrix) -> float:
@@ -180,7 +180,7 @@ def main(arguments: argparse.Namespace) -> None:
     print(
         f"{platform.processor() or platform.machine()}, numpy {np.__version__}, {DIM}-d float32, one thread"
     )
-    print(f"{'':<44} {'trials':>11} {'time':>11} {'speed':>12} {'against 3D-Speaker':>11}")
+    print(f"{'':<44} {'trials':>11} {'seconds':>9} {'trials/s':>13} {'x 3D-Speaker':>11}")
     loop_s = in_memory(arguments.repeats)
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
         on_disk(Path(folder), arguments.stream_trials, arguments.repeats, loop_s)
