@@ -106,15 +106,24 @@ class Backend:
 
     def rows(self, table: EmbeddingTable) -> Float64Array:
         """What ``transform`` makes of the rows of ``table``, in float64."""
+        self.check_size(table)
         matrix = table.matrix.astype(np.float64)
-        if self.dim is not None and self.dim != matrix.shape[1]:
-            sizes = f"{matrix.shape[1]}-d embeddings but the back-end takes {self.dim}-d"
-            raise DataError(table.name, sizes, "train the back-end on embeddings of the same model")
         for step, part in enumerate(self.transforms):
             if isinstance(part, LengthNorm):
                 self._check_direction(table, matrix, step)
             matrix = part.apply(matrix)
         return matrix
+
+    def check_size(self, table: EmbeddingTable) -> None:
+        """Whether the embeddings in ``table`` have the size that the back-end takes.
+
+        Raises:
+            DataError: they have not.
+        """
+        size = table.matrix.shape[1]
+        if self.dim not in {None, size}:
+            why = f"{size}-d embeddings but the back-end takes {self.dim}-d"
+            raise DataError(table.name, why, "train the back-end on embeddings of the same model")
 
     def _check_direction(self, table: EmbeddingTable, matrix: Float64Array, step: int) -> None:
         """No row of ``matrix``, what the first ``step`` transforms made of ``table``, may be zero."""

@@ -109,7 +109,7 @@ def _source(table: EmbeddingTable, speakers: list[str] | None) -> str:
 
 def _speakers(table: EmbeddingTable, utt2spk: Mapping[UttId, SpkId] | None, ids: list[str]) -> list[str]:
     if utt2spk is None:
-        raise SpeakerLabError("LDA, WCCN and PLDA need the speakers of the embeddings; give --utt2spk")
+        raise SpeakerLabError("LDA, WCCN, PLDA and interpolation need speakers; give --utt2spk")
     missing = [utt_id for utt_id in ids if UttId(utt_id) not in utt2spk]
     if missing:
         why = f"{missing[0]} has no speaker in utt2spk ({len(missing)} such embeddings)"
@@ -159,20 +159,21 @@ def adapt(
     table = EmbeddingTable(tuple(ids), table.matrix[table.rows(ids)], table.name)
     if not (backend.transforms and isinstance(backend.transforms[0], Centre)):
         raise DataError("back-end", "subtracts no mean, which adaptation would replace")
+    backend.check_size(table)
     chain = (transforms.centre(table.matrix.astype(np.float64)), *backend.transforms[1:])
     recentred = dataclasses.replace(
         backend,
         transforms=chain,
         source=f"{backend.source}; adapted ({how.method}) to {_source(table, None)}",
     )
-    matrix = recentred.rows(table)  # which checks sizes, too
     if how.method == "mean":
         return recentred
     if not isinstance(backend.scorer, Plda):
         what = f"scores with {backend.scorer.describe()}, and {how.method} adapts PLDA"
         raise DataError("back-end", what, "adapt the mean alone")
     speakers = _speakers(table, utt2spk, ids) if how.method == "interpolation" else []
-    return dataclasses.replace(recentred, scorer=_adapt_plda(backend.scorer, matrix, how, speakers))
+    plda = _adapt_plda(backend.scorer, recentred.rows(table), how, speakers)
+    return dataclasses.replace(recentred, scorer=plda)
 
 
 def _adapt_plda(plda: Plda, matrix: Float64Array, how: Adaptation, speakers: list[str]) -> Plda:
