@@ -36,7 +36,8 @@ class Plda:
             default; ``kaldi-simple``: scaled to length sqrt(D), its --simple-length-normalization.
 
     Raises:
-        DataError: sizes that do not fit, values that are not finite, a negative psi, unknown ``length_norm``.
+        DataError: sizes that do not fit, values that are not finite, a singular transform, a negative psi,
+            unknown ``length_norm``.
     """
 
     mean: Float64Array
@@ -52,6 +53,8 @@ class Plda:
             raise DataError("PLDA", f"sizes do not fit: {sizes}")
         if not all(np.isfinite(array).all() for array in (self.mean, self.transform, self.psi)):
             raise DataError("PLDA", "has NaN or Inf")
+        if np.linalg.slogdet(self.transform)[0] == 0:
+            raise DataError("PLDA", "its transform is singular")
         if (self.psi < 0).any():
             raise DataError("PLDA", f"has a negative between-speaker variance, {self.psi.min():g}")
         if self.length_norm not in LENGTH_NORMS:
@@ -88,6 +91,8 @@ class Plda:
         rows = np.asarray(matrix, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != self.dim:
             raise DataError("PLDA", f"takes {self.dim}-d embeddings, not an array {rows.shape}")
+        if not np.isfinite(rows).all():
+            raise DataError("PLDA", "was given embeddings with NaN or Inf", "extract them again")
         projected = (rows - self.mean) @ self.transform.T
         if self.length_norm == "none":
             return np.asarray(projected)
@@ -110,7 +115,7 @@ class Plda:
             counts: [M], how many embeddings that is.
 
         Raises:
-            DataError: a count below 1, or rows of another size.
+            DataError: a count below 1, rows of another size, NaN or Inf.
         """
         num = np.asarray(counts, dtype=np.float64)
         if not (num >= 1).all():
@@ -126,7 +131,7 @@ class Plda:
         """The t, t^2 and 1 of test embeddings [N, D] in the Q directions where psi > 0: [N, 2Q + 1].
 
         Raises:
-            DataError: rows of another size.
+            DataError: rows of another size, NaN or Inf.
         """
         rows = self.project(matrix, np.ones(len(np.asarray(matrix))))[:, self.psi > 0]
         return np.hstack([rows, rows**2, np.ones((len(rows), 1))])

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +90,7 @@ def train(table: EmbeddingTable, utt2spk: Mapping[UttId, SpkId] | None, recipe: 
     speakers = _speakers(table, utt2spk, ids) if recipe.needs_speakers else ids
     centre = transforms.centre(matrix)
     matrix = centre.apply(matrix)
-    projections = _projections(speaker_statistics(matrix, speakers), recipe)
+    projections = _projections(matrix, speakers, recipe)
     chain: list[Transform] = [centre, *projections]
     for projection in projections:
         matrix = projection.apply(matrix)
@@ -117,16 +117,18 @@ def _speakers(table: EmbeddingTable, utt2spk: Mapping[UttId, SpkId] | None, ids:
     return [utt2spk[UttId(utt_id)] for utt_id in ids]
 
 
-def _projections(statistics: SpeakerStatistics, recipe: Recipe) -> list[Projection]:
+def _projections(matrix: Float64Array, speakers: list[str], recipe: Recipe) -> list[Projection]:
     """Whitening, LDA and WCCN, each estimated on what the one before leaves; all are linear."""
-    steps = []
+    steps: list[Callable[[SpeakerStatistics], Projection]] = []
     if recipe.whiten != "none":
         steps.append(transforms.whiten_pca if recipe.whiten == "pca" else transforms.whiten_zca)
     if recipe.lda_dim:
         steps.append(lambda statistics: transforms.lda(statistics, recipe.lda_dim))
     if recipe.wccn:
         steps.append(transforms.wccn)
-    projections = []
+    if not steps:
+        return []
+    projections, statistics = [], speaker_statistics(matrix, speakers)
     for estimate in steps:
         projections.append(estimate(statistics))
         statistics = statistics.projected(projections[-1].matrix)

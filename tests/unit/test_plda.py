@@ -105,6 +105,7 @@ def test_the_model_holds_its_covariances():
         ({"psi": np.ones(3)}, "sizes do not fit"),
         ({"psi": np.array([1.0, -0.1])}, "negative between-speaker variance, -0.1"),
         ({"mean": np.array([np.nan, 0])}, "has NaN or Inf"),
+        ({"transform": np.array([[1.0, 2.0], [2.0, 4.0]])}, "its transform is singular"),
         ({"length_norm": "unit"}, "no length norm 'unit'; valid: none, kaldi, kaldi-simple"),
     ],
 )
@@ -120,6 +121,8 @@ def test_bad_enrolment_is_refused():
         plda.enroll_factors(np.zeros((2, DIM)), [1, 0])
     with pytest.raises(DataError, match=r"takes 5-d embeddings, not an array \(2, 4\)"):
         plda.test_factors(np.zeros((2, 4)))
+    with pytest.raises(DataError, match="was given embeddings with NaN or Inf"):
+        plda.test_factors(np.full((1, DIM), np.nan))
 
 
 def test_a_singular_within_covariance_is_refused():
