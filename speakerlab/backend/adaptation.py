@@ -7,8 +7,6 @@ In: a ``Plda`` and embeddings of the domain, transformed as those it was trained
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from scipy import linalg
 
@@ -87,9 +85,8 @@ def coral_plus(
 def interpolate(plda: Plda, in_domain: Plda, weight: float) -> Plda:
     """Supervised: covariances ``weight`` of the way from ``plda`` to a model of labelled in-domain data.
 
-    Garcia-Romero & McCree, "Supervised domain adaptation for i-vector based speaker
-    recognition", ICASSP 2014.
-    The mean becomes that of ``in_domain``.
+    Garcia-Romero & McCree, "Supervised domain adaptation for i-vector based speaker recognition", ICASSP
+    2014. The mean becomes that of ``in_domain``.
 
     Raises:
         DataError: models of different size, ``weight`` not in 0..1.
@@ -145,5 +142,6 @@ def _excess(new: Float64Array, old: Float64Array) -> Float64Array:
 
 
 def _adapted(plda: Plda, mean: Float64Array, within: Float64Array, between: Float64Array, how: str) -> Plda:
-    adapted = from_covariances(mean, (within + within.T) / 2, (between + between.T) / 2, plda.kind)
-    return dataclasses.replace(adapted, kind=f"{plda.kind}, {how}", length_norm=plda.length_norm)
+    """The model with these covariances, symmetric but for rounding, that says what was done to ``plda``."""
+    kind = f"{plda.kind}, {how}"
+    return from_covariances(mean, (within + within.T) / 2, (between + between.T) / 2, kind, plda.length_norm)

@@ -73,6 +73,10 @@ class Adaptation:
     between_scale: float | None = None
     weight: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise SpeakerLabError(f"no adaptation '{self.method}'; valid: {', '.join(METHODS)}")
+
 
 def train(table: EmbeddingTable, utt2spk: Mapping[UttId, SpkId] | None, recipe: Recipe) -> Backend:
     """The back-end of ``recipe``, trained on ``table``, the order of whose rows does not matter.

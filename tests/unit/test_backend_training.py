@@ -115,6 +115,8 @@ def test_contradictory_recipes_are_refused():
         Recipe(plda_rank=3)
     with pytest.raises(SpeakerLabError, match="no back-end of whitening 'lda' and scorer 'cosine'"):
         Recipe(whiten="lda")
+    with pytest.raises(SpeakerLabError, match="no adaptation 'map'; valid: mean, kaldi, coral"):
+        Adaptation("map")
 
 
 @pytest.mark.parametrize("method", METHODS)
