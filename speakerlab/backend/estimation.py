@@ -6,6 +6,7 @@ In: ``SpeakerStatistics``; out: ``Estimate``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -119,7 +120,10 @@ def _iterate(
         model = improve(statistics, model)
         history.append(log_likelihood(statistics, model.mean, model.within, model.between))
         if history[-1] - history[-2] <= tolerance * statistics.num_utts:
-            break
+            return model, tuple(history)
+    if tolerance > 0:
+        gain = (history[-1] - history[-2]) / statistics.num_utts
+        logging.warning("EM of PLDA stopped after %d iterations, the last gaining %.1e nats", num_iters, gain)
     return model, tuple(history)
 
 

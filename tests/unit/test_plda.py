@@ -208,6 +208,12 @@ def test_the_maximum_is_one(corpus):
     assert estimation.log_likelihood(statistics, full.mean, full.within, full.between) == pytest.approx(best)
 
 
+def test_too_few_iterations_are_said(corpus, monkeypatch, caplog):
+    monkeypatch.setattr(estimation, "MAX_ITERS", 2)
+    estimation.two_covariance(speaker_statistics(corpus[0][:300], corpus[1][:300]))
+    assert "EM of PLDA stopped after 2 iterations, the last gaining" in caplog.text
+
+
 def kaldi_em(matrix, speakers, num_iters):
     """ivector/plda.cc speaker by speaker, in the words of its comments: covariances after ``num_iters``."""
     groups = [matrix[[s == speaker for s in speakers]] for speaker in sorted(set(speakers))]
