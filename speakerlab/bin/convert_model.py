@@ -43,7 +43,8 @@ def main(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.source, arguments.ssl_frontend)
     card = model.card
     provenance, threshold = card["provenance"], card.get("threshold")
-    bundle.save(target, model.model, model.config, card["feat_dim"], provenance, threshold)
+    feat_dim, calibration = card["feat_dim"], model.calibration
+    bundle.save(target, model.model, model.config, feat_dim, provenance, threshold, calibration)
     written = bundle.load(target)
     logging.info("%s: %s, %d parameters", target, written.config.model.name, written.card["num_params"])
 

@@ -2,6 +2,7 @@
 
 ``save(Path("exp/model"), model, config, feat_dim, provenance)`` writes ``model.safetensors``,
 ``config.yaml`` and ``bundle.json``; ``load(Path("exp/model"))`` gives the network back, or refuses.
+``calibrate(Path("exp/model"), calibration)`` adds or replaces its calibration and leaves the rest as it is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from speakerlab import config as config_io
 from speakerlab.config import Component, component
 from speakerlab.errors import DataError
 from speakerlab.frontend.cmvn import CmvnConfig
+from speakerlab.hub import calibration as calibrations
+from speakerlab.hub.calibration import Calibration
+from speakerlab.io import atomic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,8 +59,22 @@ class Bundle:
 
     @property
     def content_hash(self) -> str:
-        """Identity of weights and settings together."""
-        return hashlib.sha256("".join(self.card["sha256"].values()).encode()).hexdigest()
+        """Identity of weights and settings together; embeddings depend on nothing else of a bundle."""
+        return _content_hash(self.card["sha256"])
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """From cosines to log-likelihood ratios, and the threshold of an operating point; None without one.
+
+        Raises:
+            DataError: it was changed by hand, or made for another model.
+        """
+        entry = self.card.get(calibrations.KEY)
+        return entry and calibrations.from_card(entry, self.content_hash, self.path / CARD)
+
+
+def _content_hash(hashes: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:
@@ -94,8 +112,9 @@ def save(
     feat_dim: int,
     provenance: Mapping[str, Any],
     threshold: float | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
-    """Publish ``model`` as a bundle at ``path``, replacing an older one whole."""
+    """Publish ``model`` as a bundle at ``path``, replacing an older one whole, its calibration too."""
     from safetensors.torch import save_model
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,24 +129,44 @@ def save(
     (staged / CONFIG).write_text(config_io.dump(config), encoding="utf-8")
     hashes = {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)}
     card = describe(model, feat_dim, hashes, provenance, threshold)
-    (staged / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (staged / CARD).write_text(_as_text(card, calibration), encoding="utf-8")
     if path.exists():
         path.rename(old)
     staged.rename(path)
     shutil.rmtree(old, ignore_errors=True)
 
 
+def calibrate(path: Path, calibration: Calibration) -> None:
+    """Store ``calibration`` in the bundle at ``path``, replacing an older one, in one step.
+
+    Weights, settings and content hash stay as they are: embeddings extracted with the bundle stay valid.
+
+    Raises:
+        DataError: no intact bundle; nothing is changed then.
+    """
+    atomic.write_text(path / CARD, _as_text(_read_card(path), calibration))
+
+
+def _as_text(card: Mapping[str, Any], calibration: Calibration | None) -> str:
+    if calibration is not None:
+        entry = calibrations.to_card(calibration, _content_hash(card["sha256"]))
+        card = {**card, calibrations.KEY: entry}
+    return json.dumps(card, indent=2) + "\n"
+
+
 def load(path: Path) -> Bundle:
     """The bundle at ``path``.
 
     Raises:
-        DataError: a file is missing, its content does not match its hash, or the weights do not
-            fit the network that ``config.yaml`` describes.
+        DataError: a file is missing, its content or the calibration does not match its hash, or the
+            weights do not fit the network that ``config.yaml`` describes.
         ConfigError: ``config.yaml`` is not valid for this version.
     """
     from safetensors.torch import load_file
 
     card = _read_card(path)
+    if calibrations.KEY in card:
+        calibrations.from_card(card[calibrations.KEY], _content_hash(card["sha256"]), path / CARD)
     config = config_io.load(EmbedderConfig, path / CONFIG)
     model = config.model.build(feat_dim=card["feat_dim"])
     load_strict(model, load_file(path / WEIGHTS), path / WEIGHTS)

@@ -1,6 +1,8 @@
 """Bundles come back equal and refuse whatever is not what was saved; extraction from them."""
 
+import dataclasses
 import json
+import math
 import shutil
 
 import numpy as np
@@ -12,6 +14,8 @@ from speakerlab import config as config_io
 from speakerlab.embed.extractor import Extractor, pick_device
 from speakerlab.errors import AudioError, ConfigError, DataError, SpeakerLabError
 from speakerlab.hub import bundle
+from speakerlab.hub.calibration import Calibration
+from speakerlab.metrics.operating_points import OperatingPoint
 from speakerlab.types import Waveform
 
 SETTINGS = {
@@ -152,3 +156,109 @@ def test_a_bundle_can_be_moved(saved, tmp_path):
     path, _, _ = saved
     moved = shutil.move(path, tmp_path / "elsewhere")
     assert bundle.load(moved).path == moved
+
+
+CALIBRATION = Calibration(
+    scale=20.0,
+    offset=-7.0,
+    point_name="voxceleb",
+    point=OperatingPoint(0.01),
+    prior=0.5,
+    trials="dev/trials",
+    num_targets=100,
+    num_nontargets=900,
+)
+
+
+def test_the_threshold_is_where_the_llr_is_the_bayes_threshold():
+    assert CALIBRATION.threshold == pytest.approx((math.log(99) + 7) / 20, rel=1e-12)
+    assert CALIBRATION.llr(CALIBRATION.threshold) == pytest.approx(math.log(99), rel=1e-12)
+    costly = dataclasses.replace(CALIBRATION, point=OperatingPoint(0.01, c_miss=10))
+    assert costly.threshold == pytest.approx((math.log(9.9) + 7) / 20, rel=1e-12)
+
+
+def test_a_calibration_is_stored_and_replaced_without_touching_the_rest(saved):
+    path, _, _ = saved
+    before = bundle.load(path)
+    assert before.calibration is None
+    files = {name: (path / name).read_bytes() for name in (bundle.WEIGHTS, bundle.CONFIG)}
+    for offset in (-7.0, -0.1 - 0.2):
+        calibration = dataclasses.replace(CALIBRATION, offset=offset)
+        bundle.calibrate(path, calibration)
+        after = bundle.load(path)
+        assert after.calibration == calibration
+        assert after.content_hash == before.content_hash
+    assert {name: (path / name).read_bytes() for name in files} == files
+    assert sorted(p.name for p in path.iterdir()) == ["bundle.json", "config.yaml", "model.safetensors"]
+    assert {k: v for k, v in after.card.items() if k != "calibration"} == before.card
+
+
+def test_a_new_model_has_no_calibration_of_the_old_one(saved):
+    path, model, config = saved
+    bundle.calibrate(path, CALIBRATION)
+    bundle.save(path, model, config, 24, {})
+    assert bundle.load(path).calibration is None
+
+
+def test_a_copy_keeps_its_calibration(saved, tmp_path):
+    _, model, config = saved
+    bundle.save(tmp_path / "copy", model, config, 24, {}, calibration=CALIBRATION)
+    assert bundle.load(tmp_path / "copy").calibration == CALIBRATION
+
+
+def change(path, **entries):
+    card = json.loads((path / bundle.CARD).read_text())
+    card["calibration"].update(entries)
+    (path / bundle.CARD).write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize("entries", [{"scale": 21.0}, {"num_targets": 101}, {"trials": "other"}])
+def test_a_calibration_changed_by_hand_is_refused(saved, entries):
+    path, _, _ = saved
+    bundle.calibrate(path, CALIBRATION)
+    change(path, **entries)
+    with pytest.raises(DataError, match="bundle.json: its calibration does not match its hash; calibrate"):
+        bundle.load(path)
+
+
+@pytest.mark.parametrize("entries", [{"surplus": 1}, {"point": None}, {"scale": "x"}, {"scale": -1.0}])
+def test_a_damaged_calibration_is_refused(saved, entries):
+    path, _, _ = saved
+    bundle.calibrate(path, CALIBRATION)
+    change(path, **entries)
+    with pytest.raises(DataError, match="its calibration is damaged"):
+        bundle.load(path)
+
+
+def test_the_calibration_of_another_model_is_refused(saved, tmp_path):
+    path, model, config = saved
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    bundle.save(tmp_path / "other", model, config, 24, {}, calibration=CALIBRATION)
+    entry = json.loads((tmp_path / "other" / bundle.CARD).read_text())["calibration"]
+    bundle.calibrate(path, CALIBRATION)
+    change(path, **entry)
+    with pytest.raises(DataError, match="made for another model"):
+        bundle.load(path)
+
+
+def test_a_damaged_bundle_is_not_calibrated(saved):
+    path, _, _ = saved
+    (path / bundle.CONFIG).write_text("x: 1")
+    card = (path / bundle.CARD).read_bytes()
+    with pytest.raises(DataError, match="does not match its hash"):
+        bundle.calibrate(path, CALIBRATION)
+    assert (path / bundle.CARD).read_bytes() == card
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"scale": -2.0}, "speak against"),
+        ({"offset": math.nan}, "must be finite"),
+        ({"offset": -30.0}, "threshold 1.730 at voxceleb"),
+    ],
+)
+def test_a_calibration_that_cannot_decide_is_refused(changes, why):
+    with pytest.raises(ValueError, match=why):
+        dataclasses.replace(CALIBRATION, **changes)
