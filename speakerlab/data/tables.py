@@ -20,6 +20,7 @@ from speakerlab.errors import DataError
 from speakerlab.types import RecId, Recording, Segment, SpkId, UttId
 
 __all__ = [
+    "read_numbers",
     "read_segments",
     "read_trials",
     "read_two_columns",
@@ -142,6 +143,27 @@ def read_two_columns(path: Path, report: Report = stop) -> dict[str, str]:
         DataError: bad lines, duplicate ids.
     """
     return _read_keyed(path, lambda _, __, rest: rest.decode(), report)
+
+
+def read_numbers(path: Path, report: Report = stop) -> dict[str, float]:
+    """Lines ``id number`` as a mapping in file order: ``utt2dur`` and every ``utt2x`` of numbers.
+
+    Raises:
+        DataError: bad lines, duplicate ids, what is not a finite number.
+    """
+
+    def parse(number: int, key: str, rest: bytes) -> float | None:
+        try:
+            value = float(rest)
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value):
+            return value
+        why = f"'{key}' has '{rest.decode()}', which is not a finite number"
+        report(DataError(path, why, "write: id number", number))
+        return None
+
+    return _read_keyed(path, parse, report)
 
 
 def _read_keyed(path: Path, parse: Callable[[int, str, bytes], T | None], report: Report) -> dict[str, T]:

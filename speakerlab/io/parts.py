@@ -245,6 +245,20 @@ def _read_pairs(path: Path, separator: str, part: Part) -> dict[str, str]:
     return pairs
 
 
+def made_from(out_dir: Path, name: str) -> dict[str, str]:
+    """What the parts of ``name`` in ``out_dir`` were made from, as ``PartStore`` was told.
+
+    Raises:
+        DataError: nothing says so, or it cannot be read.
+    """
+    path = out_dir / "parts" / f"{name}.fingerprint"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        why = f"nothing says what {name} were made from"
+        raise DataError(path, why, "give the folder that the step wrote") from error
+
+
 def _write_failures(path: Path, failures: Mapping[str, str]) -> None:
     """Publish ``key<TAB>reason`` lines in key order; no failures, no file."""
     if failures:

@@ -1,0 +1,57 @@
+"""Quality measures of trials: numbers of their two sides, such as durations, as inputs of a calibration.
+
+In: a number for each id (``utt2dur``, ``utt2mag``, means of cohort scores); out: one for each trial.
+``quality.measure(durations, trials, "min-log", "utt2dur")``. Thienpondt, Desplanques and Demuynck, "The IDLab
+VoxSRC-20 submission: large margin fine-tuning and quality-aware score calibration in DNN based speaker
+verification", ICASSP 2021 (arXiv 2010.11255), section 4: the smaller and the greater of the two sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from speakerlab.errors import DataError
+from speakerlab.types import Float64Array, TrialList
+
+# rule -> (what it takes of the two sides, whether of their logarithms)
+RULES = {
+    "min": (np.minimum, False),
+    "max": (np.maximum, False),
+    "min-log": (np.minimum, True),
+    "max-log": (np.maximum, True),
+}
+
+
+def measure(values: Mapping[str, float], trials: TrialList, rule: str, name: str) -> Float64Array:
+    """The quality of each trial, float64 [N].
+
+    Both sides count alike: swapping the two recordings of a trial changes nothing.
+
+    Args:
+        values: number of each enrolment and test id; models of several utterances need a number too.
+        trials: N trials.
+        rule: a key of ``RULES``; ``*-log`` takes natural logarithms first.
+        name: where ``values`` come from, for messages.
+
+    Raises:
+        DataError: an id of the trials has no value, or one that is not finite, or has no logarithm.
+    """
+    combine, log = RULES[rule]
+    ids = dict.fromkeys((*trials.enroll_ids, *trials.test_ids))
+    missing = [key for key in ids if key not in values]
+    if missing:
+        why = f"no value for {missing[0]} ({len(missing)} such ids of {trials.name})"
+        raise DataError(name, why, "write a line for every enrolment and test id")
+    used = {key: float(values[key]) for key in ids}
+    for key, value in used.items():
+        if not np.isfinite(value) or (log and value <= 0):
+            wanted = "a positive" if log else "a finite"
+            raise DataError(name, f"{key} has {value:g}; {rule} needs {wanted} number")
+    enroll, test = (
+        np.fromiter(map(used.__getitem__, side), np.float64, len(trials))
+        for side in (trials.enroll_ids, trials.test_ids)
+    )
+    combined: Float64Array = combine(enroll, test)
+    return np.log(combined) if log else combined

@@ -1,0 +1,48 @@
+"""Turn scores into log-likelihood ratios (natural log) with a trained calibration; several systems are fused.
+
+The systems and quality measures must be those of its training, under the same names; labels are not needed.
+
+Example: python -m speakerlab.bin.calibrate_scores --measure min-log=data/test/utt2dur
+    exp/fusion/calibration.json data/test/trials campplus=exp/a/scores/test ecapa=exp/b/scores/test
+    exp/fusion/scores/test
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from speakerlab.backend import calibration_file
+from speakerlab.bin import entry
+from speakerlab.bin.train_calibration import add_inputs, read_inputs
+from speakerlab.io import scores
+
+
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = entry.parser(__doc__)
+    parser.add_argument("calibration", type=Path, help="what speakerlab.bin.train_calibration wrote")
+    add_inputs(parser)
+    parser.add_argument("out_scores", type=Path, help="score file to write: enroll test llr")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write the log-likelihood ratios.
+
+    Raises:
+        DataError: no calibration, other systems or measures than in training, bad trials or scores.
+    """
+    calibration = calibration_file.load(arguments.calibration)
+    table = calibration.llr(read_inputs(arguments), str(arguments.calibration))
+    scores.write(arguments.out_scores, table)
+    low, high = table.scores.min(), table.scores.max()
+    trained_on = calibration.provenance.trials
+    print(
+        f"{arguments.out_scores}: {len(table.trials):,} log-likelihood ratios from {low:.2f} to {high:.2f}, "
+        f"calibrated on {trained_on}"
+    )
+
+
+if __name__ == "__main__":
+    entry.run(main, options())
