@@ -1,6 +1,6 @@
 """Quality measures of trials: numbers of their two sides, such as durations, as inputs of a calibration.
 
-In: a number for each id (``utt2dur``, ``utt2mag``, means of cohort scores); out: one for each trial.
+In: a number for each id (durations, ``magnitudes``, ``cohort_means``); out: one for each trial.
 ``quality.measure(durations, trials, "min-log", "utt2dur")``. Thienpondt, Desplanques and Demuynck, "The IDLab
 VoxSRC-20 submission: large margin fine-tuning and quality-aware score calibration in DNN based speaker
 verification", ICASSP 2021 (arXiv 2010.11255), section 4: the smaller and the greater of the two sides.
@@ -12,8 +12,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from speakerlab.backend.score_norm import CohortStatistics
 from speakerlab.errors import DataError
-from speakerlab.types import Float64Array, TrialList
+from speakerlab.types import EmbeddingTable, Float64Array, TrialList
 
 # rule -> (what it takes of the two sides, whether of their logarithms)
 RULES = {
@@ -22,6 +23,18 @@ RULES = {
     "min-log": (np.minimum, True),
     "max-log": (np.maximum, True),
 }
+
+
+def magnitudes(table: EmbeddingTable) -> dict[str, float]:
+    """Lengths of embeddings as extracted: networks give poor recordings shorter ones."""
+    lengths = np.linalg.norm(table.matrix.astype(np.float64), axis=1)
+    return dict(zip(table.ids, lengths.tolist(), strict=True))
+
+
+def cohort_means(statistics: CohortStatistics) -> dict[str, float]:
+    """Mean score of each id against the cohort (the highest, for as-norm): how much it is like others."""
+    sides = (side for side in (statistics.enroll, statistics.test) if side is not None)
+    return {key: mean for side in sides for key, mean in zip(side.ids, side.mean.tolist(), strict=True)}
 
 
 def measure(values: Mapping[str, float], trials: TrialList, rule: str, name: str) -> Float64Array:

@@ -14,9 +14,10 @@ import argparse
 from pathlib import Path
 
 from speakerlab.backend import calibration as backend_calibration
-from speakerlab.backend import cosine
+from speakerlab.backend import enrolment
 from speakerlab.backend.calibration_inputs import Inputs
-from speakerlab.backend.embeddings import prepare
+from speakerlab.backend.chain import Backend
+from speakerlab.backend.scoring import TrialScorer
 from speakerlab.bin import entry
 from speakerlab.bin.train_calibration import logistic, prior, summary
 from speakerlab.data.tables import read_trials
@@ -24,6 +25,7 @@ from speakerlab.errors import DataError
 from speakerlab.io import parts
 from speakerlab.io.ark import read_embeddings
 from speakerlab.metrics.operating_points import PRESETS, OperatingPoint
+from speakerlab.types import ScoreTable
 
 
 def options() -> argparse.ArgumentParser:
@@ -63,8 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
     if made_from.get("model") != model.content_hash:
         why = f"its embeddings are not of {arguments.model}"
         raise DataError(arguments.embeddings_dir, why, "run steps/extract_embeddings.sh with this model")
-    table = prepare(read_embeddings(arguments.embeddings_dir / "embeddings.scp"))
-    cosines = cosine.score(read_trials(arguments.trials), table, table)
+    cosines = plain_cosines(arguments.embeddings_dir / "embeddings.scp", arguments.trials)
     trained = logistic(Inputs.of({"cosine": cosines}), arguments.prior)
     (scale,), offset = trained.raw_scales()
     known = trained.provenance
@@ -84,6 +85,18 @@ def main(arguments: argparse.Namespace) -> None:
         raise DataError(arguments.trials, str(error), fix) from error
     bundle.calibrate(arguments.model, calibration)
     print(f"{arguments.model}: {summary(trained)}; threshold {calibration.threshold:.4f} at {point}")
+
+
+def plain_cosines(embeddings: Path, trials: Path) -> ScoreTable:
+    """Cosines of embeddings as extracted.
+
+    Raises:
+        DataError: bad embeddings or trials, an id without embedding.
+    """
+    backend = Backend.default()
+    table = backend.transform(read_embeddings(embeddings))
+    enroll, test = enrolment.utterances(table, backend.scorer), enrolment.test_side(table, backend.scorer)
+    return TrialScorer(enroll, test).score(read_trials(trials))
 
 
 def operating_point(text: str) -> OperatingPoint:

@@ -1,6 +1,7 @@
 """Turn scores into log-likelihood ratios (natural log) with a trained calibration; several systems are fused.
 
 The systems and quality measures must be those of its training, under the same names; labels are not needed.
+Beside the scores stands a card OUT.json that says how they came about.
 
 Example: python -m speakerlab.bin.calibrate_scores --measure min-log=data/test/utt2dur
     exp/fusion/calibration.json data/test/trials campplus=exp/a/scores/test ecapa=exp/b/scores/test
@@ -35,13 +36,18 @@ def main(arguments: argparse.Namespace) -> None:
     """
     calibration = calibration_file.load(arguments.calibration)
     table = calibration.llr(read_inputs(arguments), str(arguments.calibration))
-    scores.write(arguments.out_scores, table)
+    card = {
+        "kind": "log-likelihood ratios, natural log",
+        "trials": str(arguments.trials),
+        "systems": dict(arguments.systems),
+        "measures": [f"{rule}={path}" for rule, path in arguments.measure],
+        "calibration": str(arguments.calibration),
+        "calibrated_on": calibration.provenance.trials,
+    }
+    scores.write(arguments.out_scores, table, card)
     low, high = table.scores.min(), table.scores.max()
-    trained_on = calibration.provenance.trials
-    print(
-        f"{arguments.out_scores}: {len(table.trials):,} log-likelihood ratios from {low:.2f} to {high:.2f}, "
-        f"calibrated on {trained_on}"
-    )
+    said = f"{len(table.trials):,} log-likelihood ratios from {low:.2f} to {high:.2f}"
+    print(f"{arguments.out_scores}: {said}, calibrated on {calibration.provenance.trials}")
 
 
 if __name__ == "__main__":
