@@ -11,8 +11,8 @@ BOSARIS Toolkit", 2011) at an effective prior p:
     + (1 - p) / N_non * sum over non-targets log(1 + exp(LLR + logit p)),
 
 here over the entropy of p, which is the cost of a system that knows nothing: at p = 0.5 it is Cllr in bits.
-To it comes ``RIDGE`` / 2 times the squared standardised weights. Where targets and non-targets overlap that
-changes the weights by a part in a million at most; where they do not, it alone keeps them finite.
+To it comes ``RIDGE`` / 2 times the squared standardised weights. Where targets and non-targets do not overlap
+it alone keeps them finite; where they do it is nothing: 1e-5 of a weight at an EER of 0.003 %.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ from speakerlab.errors import DataError
 from speakerlab.types import Float64Array, ScoreTable
 
 DEFAULT_PRIOR = 0.5
-RIDGE = 1e-8
-GRADIENT_TOLERANCE = 1e-7
-POLISHING_STEPS = 3  # full Newton steps from there: each doubles the correct digits
+RIDGE = 1e-12
+GRADIENT_TOLERANCE = 1e-7  # of the search within a trust region; rounding can stop it below
+NEWTON_STEPS = (
+    100  # from there at most; one to three where trials overlap, a dozen where only the ridge limits
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def train(inputs: Inputs, prior: float = DEFAULT_PRIOR) -> LogisticCalibration:
 
 
 def _minimise(objective: Objective, size: int) -> Float64Array:
-    """The minimum of a strictly convex function, by Newton's method within a trust region."""
+    """The minimum of a strictly convex function, by Newton's method, at first within a trust region."""
     start = np.zeros(size)
     found = minimize(
         objective.value_and_gradient,
@@ -194,7 +196,10 @@ def _minimise(objective: Objective, size: int) -> Float64Array:
         options={"gtol": GRADIENT_TOLERANCE, "maxiter": 1000},
     )
     parameters: Float64Array = found.x
-    for _ in range(POLISHING_STEPS):
-        _, gradient = objective.value_and_gradient(parameters)
-        parameters = parameters - np.linalg.solve(objective.hessian(parameters), gradient)
+    for _ in range(NEWTON_STEPS):
+        value, gradient = objective.value_and_gradient(parameters)
+        step = np.linalg.solve(objective.hessian(parameters), gradient)
+        parameters = parameters - step
+        if gradient @ step <= 1e-12 * value:  # what the step gained; the next would gain its square
+            break
     return parameters

@@ -163,12 +163,12 @@ def test_separable_trials_do_not_run_away(gap, prior):
     assert scored.scores[:40].min() > scored.scores[40:].max()
     trained = train(Inputs.of({"a": scored}), prior)
     assert trained.is_separated
-    assert 0 < trained.weights[0] < 60
+    assert 0 < trained.weights[0] < 100
     columns = (scored.scores[:, None] - trained.means) / trained.stds
     _, gradient = Objective(columns, scored.trials.labels == 1, prior).value_and_gradient(
         np.array([*trained.weights, trained.offset])
     )
-    assert np.abs(gradient).max() < 1e-10  # the minimum, not where the steps ran out
+    assert np.abs(gradient).max() < 1e-14  # the minimum, not where the steps ran out
     assert not train(Inputs.of({"a": gaussian(40, 50)}), prior).is_separated
 
 
