@@ -32,9 +32,8 @@ from speakerlab.types import Float64Array, ScoreTable
 DEFAULT_PRIOR = 0.5
 RIDGE = 1e-12
 GRADIENT_TOLERANCE = 1e-7  # of the search within a trust region; rounding can stop it below
-NEWTON_STEPS = (
-    100  # from there at most; one to three where trials overlap, a dozen where only the ridge limits
-)
+NEWTON_STEPS = 100  # at most, from there: one to three where trials overlap, a dozen where they do not
+SPREADS = 1e-100, 1e100  # standard deviations whose squares and inverses are numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +161,7 @@ def train(inputs: Inputs, prior: float = DEFAULT_PRIOR) -> LogisticCalibration:
     is_target = inputs.is_target()
     order = np.lexsort((*inputs.matrix.T, is_target))  # sums depend on the order of what is added
     columns, is_target = inputs.matrix[order], is_target[order]
-    means, stds = columns.mean(axis=0), columns.std(axis=0)
-    for name, mean, std in zip((*inputs.systems, *inputs.measures), means, stds, strict=True):
-        if std <= 1e-12 * abs(mean) or std == 0:
-            raise DataError(inputs.trials.name, f"'{name}' is {mean:g} for every trial", "leave it out")
+    means, stds = _moments(inputs, columns)
     columns = (columns - means) / stds
     objective = Objective(columns, is_target, prior)
     parameters = _minimise(objective, columns.shape[1] + 1)
@@ -182,6 +178,21 @@ def train(inputs: Inputs, prior: float = DEFAULT_PRIOR) -> LogisticCalibration:
         is_separated=bool(llrs[is_target].min() > llrs[~is_target].max()),
         provenance=Provenance.of(inputs),
     )
+
+
+def _moments(inputs: Inputs, columns: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Mean and standard deviation of each column."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        means, stds = columns.mean(axis=0), columns.std(axis=0)
+    names = (*inputs.systems, *inputs.measures)
+    for name, column, mean, std in zip(names, columns.T, means, stds, strict=True):
+        if column.min() == column.max():
+            why = f"'{name}' is {column[0]:g} for every trial"
+            raise DataError(inputs.trials.name, why, "leave it out")
+        if not max(SPREADS[0], 1e-12 * abs(mean)) < std < SPREADS[1]:
+            why = f"'{name}' has the mean {mean:g} and the standard deviation {std:g}"
+            raise DataError(inputs.trials.name, why, "scale and shift it to ordinary numbers")
+    return means, stds
 
 
 def _minimise(objective: Objective, size: int) -> Float64Array:

@@ -60,9 +60,9 @@ def main(arguments: argparse.Namespace) -> None:
     from speakerlab.hub.calibration import Calibration
 
     point = operating_point(arguments.operating_point)
-    model = bundle.load(arguments.model)
+    content_hash = bundle.content_hash(arguments.model)
     made_from = parts.made_from(arguments.embeddings_dir, "embeddings")
-    if made_from.get("model") != model.content_hash:
+    if made_from.get("model") != content_hash:
         why = f"its embeddings are not of {arguments.model}"
         raise DataError(arguments.embeddings_dir, why, "run steps/extract_embeddings.sh with this model")
     cosines = plain_cosines(arguments.embeddings_dir / "embeddings.scp", arguments.trials)

@@ -136,6 +136,15 @@ def save(
     shutil.rmtree(old, ignore_errors=True)
 
 
+def content_hash(path: Path) -> str:
+    """``Bundle.content_hash`` of the bundle at ``path``, whatever its calibration; no network is built.
+
+    Raises:
+        DataError: a file is missing or does not match its hash.
+    """
+    return _content_hash(_read_card(path)["sha256"])
+
+
 def calibrate(path: Path, calibration: Calibration) -> None:
     """Store ``calibration`` in the bundle at ``path``, replacing an older one, in one step.
 

@@ -193,6 +193,15 @@ FAULTS = {
     "'q' has shape (3,)": lambda: Inputs.of({"a": table([1, 2], [1, 0])}, {"q": [1, 2, 3]}),
     "'a' is 2 for every trial; leave it out": lambda: train(Inputs.of({"a": table([2, 2, 2], [1, 0, 0])})),
     "'q' is 0.1 for every trial": lambda: train(Inputs.of({"a": gaussian(9, 9)}, {"q": np.full(18, 0.1)})),
+    "'a' has the mean 0 and the standard deviation inf": lambda: train(
+        Inputs.of({"a": table([1e300, 0, -1e300], [1, 0, 0])})
+    ),
+    "'a' has the mean 5e-201 and the standard deviation 0": lambda: train(
+        Inputs.of({"a": table([1e-200, 0], [1, 0])})
+    ),
+    "'a' has the mean 1e+15 and the standard": lambda: train(
+        Inputs.of({"a": table([1e15 + 0.125, 1e15], [1, 0])})
+    ),
     "no system to calibrate": lambda: Inputs.of({}),
     "holds no trial": lambda: Inputs.of({"a": table([], [])}),
     "'a' is the name of a system and": lambda: Inputs.of({"a": table([1, 2], [1, 0])}, {"a": [1, 2]}),

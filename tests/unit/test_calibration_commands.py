@@ -228,6 +228,17 @@ def test_a_model_is_calibrated_on_its_plain_cosines(work, own_model):
     assert after.content_hash == before.content_hash
 
 
+def test_a_damaged_calibration_is_mended_by_calibrating_again(work, own_model):
+    files = work / "embeddings", work / "trials"
+    run(calibrate_model, own_model, *files)
+    good = (own_model / bundle.CARD).read_text()
+    (own_model / bundle.CARD).write_text(good.replace('"scale": ', '"scale": 1'))
+    with pytest.raises(DataError, match="does not match its hash; calibrate the model again"):
+        bundle.load(own_model)
+    run(calibrate_model, own_model, *files)
+    assert (own_model / bundle.CARD).read_text() == good
+
+
 def test_the_operating_point_moves_the_threshold(work, own_model):
     thresholds = []
     for point in ("0.5", "sre08", "voxsrc", "0.05,1,2"):
