@@ -3,7 +3,7 @@
 In: a number for each id (durations, ``magnitudes``, ``cohort_means``); out: one for each trial.
 ``quality.measure(durations, trials, "min-log", "utt2dur")``. Thienpondt, Desplanques and Demuynck, "The IDLab
 VoxSRC-20 submission: large margin fine-tuning and quality-aware score calibration in DNN based speaker
-verification", ICASSP 2021 (arXiv 2010.11255), section 4: the smaller and the greater of the two sides.
+verification", ICASSP 2021 (arXiv 2010.11255): the smaller and the greater of the two sides.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RULES = {
 
 
 def magnitudes(table: EmbeddingTable) -> dict[str, float]:
-    """Lengths of embeddings as extracted: networks give poor recordings shorter ones."""
+    """Length of each embedding as extracted."""
     lengths = np.linalg.norm(table.matrix.astype(np.float64), axis=1)
     return dict(zip(table.ids, lengths.tolist(), strict=True))
 
