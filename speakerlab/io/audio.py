@@ -2,6 +2,7 @@
 
 ``read(recording, segment, sample_rate=16000)`` decodes only the segment's frames, checks them and
 resamples; whatever is wrong is an ``AudioError`` naming the utterance. ``write(path, waveform)`` is atomic.
+``read_channels`` gives every channel at its own rate, for ``one_channel`` and ``resample`` to go on with.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,6 +38,14 @@ _OGG_MAX_PAGE = 65307  # bytes, RFC 3533
 
 class _DecodeError(Exception):
     """What is wrong with the audio, before it is known by name."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Audio as it was recorded: ``samples`` float32 [S, C], full scale at 1, at ``sample_rate`` Hz."""
+
+    samples: Float32Array
+    sample_rate: int
 
 
 def read(recording: Recording, segment: Segment | None = None, sample_rate: int | None = None) -> Waveform:
@@ -66,6 +76,45 @@ def decode(name: str, data: bytes, sample_rate: int | None = None) -> Waveform:
     """The mono audio file held in ``data``, as ``read`` gives it; errors call it ``name``."""
     with _named(name, "data"):
         return _decode(io.BytesIO(data), None, None, sample_rate)
+
+
+def read_channels(recording: Recording) -> Channels:
+    """All channels of ``recording``; its ``channel`` is not looked at.
+
+    Raises:
+        AudioError: missing, empty, truncated or unreadable file, failed command.
+    """
+    with _named(recording.rec_id, recording.source), _stream(recording) as stream:
+        return _decode_channels(stream, None)
+
+
+def decode_channels(name: str, data: bytes, origin: str = "data") -> Channels:
+    """All channels of the audio file held in ``data``, which came from ``origin``; errors name both."""
+    with _named(name, origin):
+        return _decode_channels(io.BytesIO(data), None)
+
+
+def one_channel(name: str, channels: Channels, channel: int | None) -> Waveform:
+    """Channel ``channel`` at its own rate, clipped to full scale; silence is let through.
+
+    Raises:
+        AudioError: no such channel, None where there are several, shorter than 25 ms, NaN or Inf, samples
+            far past full scale; it calls the audio ``name``.
+    """
+    try:
+        samples = _mono(channels.samples, channel)
+        _check_samples(samples, channels.sample_rate)
+    except _DecodeError as error:
+        raise AudioError(name, str(error)) from error
+    return Waveform(np.clip(samples, -1.0, 1.0), channels.sample_rate)
+
+
+def resample(waveform: Waveform, sample_rate: int) -> Waveform:
+    """``waveform`` at ``sample_rate`` Hz, by the rule of ``read``; said once in the log."""
+    if waveform.sample_rate == sample_rate:
+        return waveform
+    samples = _resampled(waveform.samples, waveform.sample_rate, sample_rate)
+    return Waveform(np.clip(samples, -1.0, 1.0), sample_rate)
 
 
 def duration_s(recording: Recording) -> float:
@@ -193,15 +242,21 @@ def _check_ogg(stream: BinaryIO, size: int) -> None:
 def _decode(
     stream: BinaryIO, channel: int | None, segment: Segment | None, sample_rate: int | None
 ) -> Waveform:
-    with _opened(stream) as sound:
-        rate = int(sound.samplerate)
-        start, end = _span(segment, sound.frames, rate)
-        frames = _frames(sound, stream, start, end)
-    samples = _mono(frames, channel)
-    _check_samples(samples, rate)
+    channels = _decode_channels(stream, segment)
+    rate = channels.sample_rate
+    samples = _mono(channels.samples, channel)
+    if _check_samples(samples, rate) < SILENCE_PEAK:
+        raise _DecodeError(f"silent: no sample reaches {SILENCE_PEAK}")
     if sample_rate is not None and sample_rate != rate:
         samples = _resampled(samples, rate, sample_rate)
     return Waveform(np.clip(samples, -1.0, 1.0), sample_rate or rate)
+
+
+def _decode_channels(stream: BinaryIO, segment: Segment | None) -> Channels:
+    with _opened(stream) as sound:
+        rate = int(sound.samplerate)
+        start, end = _span(segment, sound.frames, rate)
+        return Channels(_frames(sound, stream, start, end), rate)
 
 
 def _span(segment: Segment | None, num_frames: int, rate: int) -> tuple[int, int]:
@@ -244,16 +299,16 @@ def _mono(frames: Float32Array, channel: int | None) -> Float32Array:
     return np.ascontiguousarray(frames[:, channel or 0])
 
 
-def _check_samples(samples: Float32Array, rate: int) -> None:
+def _check_samples(samples: Float32Array, rate: int) -> float:
+    """The largest magnitude of samples that are long enough, finite and of the right scale."""
     if len(samples) < MIN_DURATION_S * rate:
         raise _DecodeError(f"{len(samples) / rate * 1000:.1f} ms is too short; 25 ms is the least")
     peak = float(np.abs(samples).max())  # NaN if any sample is
     if not math.isfinite(peak):
         raise _DecodeError("NaN or Inf samples")
-    if peak < SILENCE_PEAK:
-        raise _DecodeError(f"silent: no sample reaches {SILENCE_PEAK}")
     if peak > MAX_PEAK:
         raise _DecodeError(f"samples reach {peak:.6g} where full scale is 1; rescale them")
+    return peak
 
 
 def _resampled(samples: Float32Array, rate: int, sample_rate: int) -> Float32Array:

@@ -1,0 +1,78 @@
+"""The files of a call: ``xvector.ark``, ``ref_xvector.ark``, ``score.txt`` and ModelScope's ``<name>.npy``.
+
+Each appears whole or not at all; ``score.txt`` is the last. What an earlier call left there and this one does
+not write is removed, so that the folder speaks of one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from speakerlab.data.lines import write_table
+from speakerlab.errors import DataError
+from speakerlab.io import atomic
+from speakerlab.io.ark import ArkWriter
+from speakerlab.pipeline.decision import Decision
+from speakerlab.pipeline.embedding import Embedded
+from speakerlab.pipeline.sources import Utterances
+
+FIRST, SECOND = "xvector", "ref_xvector"
+SCORES, UNCERTAIN = "score.txt", "uncertain.tsv"
+
+
+def write(folder: Path, columns: Sequence[Mapping[str, Embedded]], decisions: Mapping[str, Decision]) -> None:
+    """Publish the embeddings of one input, or of two and ``key p`` lines of their comparison.
+
+    ``p`` is the mapped score in 0..1, 6 decimals, 0 where there is no decision; ``uncertain.tsv`` then gives
+    key and reasons.
+
+    Raises:
+        DataError: there is no embedding to write.
+    """
+    if not any(columns):
+        raise DataError(folder, "none of the recordings can be used, nothing is written")
+    for name in (f"{SECOND}.scp", f"{SECOND}.ark", SCORES, UNCERTAIN):
+        (folder / name).unlink(missing_ok=True)
+    for name, column in zip((FIRST, SECOND), columns, strict=False):
+        _write_ark(folder, name, column)
+    if len(columns) == 1:
+        return
+    undecided = {key: found.reasons for key, found in decisions.items() if found.reasons}
+    if undecided:
+        lines = (f"{key}\t{'; '.join(reasons)}\n" for key, reasons in undecided.items())
+        atomic.write_text(folder / UNCERTAIN, "".join(lines))
+    write_table(folder / SCORES, ((key, f"{found.scores[0]:.6f}") for key, found in decisions.items()))
+
+
+def _write_ark(folder: Path, name: str, embedded: Mapping[str, Embedded]) -> None:
+    with ArkWriter(folder / f"{name}.ark", folder / f"{name}.scp") as writer:
+        for key, found in embedded.items():
+            writer.write(key, found.embedding)
+
+
+def npy_paths(folder: Path, inputs: Sequence[Utterances]) -> list[dict[str, Path]]:
+    """``<name>.npy`` in ``folder`` by key, for each input; only what came from a file or URL has a name.
+
+    Raises:
+        DataError: two different files of the same name.
+    """
+    origins: dict[Path, str] = {}
+    paths: list[dict[str, Path]] = []
+    for one in inputs:
+        named = {key: source.origin for key, source in one.sources.items() if source.is_named}
+        paths.append({key: folder / f"{Path(origin).stem}.npy" for key, origin in named.items()})
+        for key, path in paths[-1].items():
+            if origins.setdefault(path, named[key]) != named[key]:
+                why = f"{origins[path]} and {named[key]} would both be {path.name}"
+                raise DataError(folder, why, "rename one of them")
+    return paths
+
+
+def write_npy(embedded: Mapping[str, Embedded], paths: Mapping[str, Path]) -> None:
+    """Publish the embeddings, float32 [E], at ``paths``."""
+    for key in embedded.keys() & paths.keys():
+        with atomic.staged(paths[key]) as temporary, temporary.open("wb") as stream:
+            np.save(stream, embedded[key].embedding)

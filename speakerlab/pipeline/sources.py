@@ -1,0 +1,244 @@
+"""Every form of ``audio_in``: what it names, utterance by utterance, read only when asked for.
+
+``find(audio_in, sample_rate=16000)`` -> ``Utterances``; ``find_inputs`` takes pairs and lists of them too;
+``utterances.sources["test1"].read()`` -> channels or features.
+A string is a URL, ``PATH,NAME,TYPE``, or a path; whether a path is a list or audio is told by its content.
+"""
+
+from __future__ import annotations
+
+import codecs
+import http.client
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from speakerlab.data.tables import read_wav_scp
+from speakerlab.errors import AudioError, DataError, SpeakerLabError
+from speakerlab.io import audio
+from speakerlab.io.ark import FeatureTable
+from speakerlab.io.audio import Channels
+from speakerlab.types import Float32Array, RecId, Recording
+
+SINGLE = "test1"  # key of a recording that has none, as in the contract's examples
+TIMEOUT_S = 30.0
+SCHEMES = ("http", "https", "file")
+TYPES = ("sound", "kaldi_ark")
+UNNAMED = ("bytes", "array")  # origins that are no path or URL
+RAW_SUFFIXES = (".pcm", ".raw")
+FULL_SCALE = {"int8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
+MAX_CHANNELS = 32  # more columns are a transposed array
+_SNIFFED_BYTES = 4096
+_MAGIC = (b"fLaC", b"OggS", b"ID3", b"caff", b".snd")
+FORMS = "a URL, a path, a wav.scp, 'feats.scp,speech,kaldi_ark', bytes, an array or a tensor"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One utterance: ``origin`` says in a few words where it is, ``read`` gets all channels or features."""
+
+    origin: str
+    read: Callable[[], Channels | Float32Array]
+    is_named: bool = False  # whether origin is a path or URL
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """What one ``audio_in`` names: sources by key; ``is_list`` where the form is a list, even of one."""
+
+    sources: Mapping[str, Source]
+    is_list: bool
+
+
+def find(audio_in: Any, sample_rate: int, key: str = SINGLE) -> Utterances:
+    """The utterances that one ``audio_in`` names.
+
+    Args:
+        audio_in: one of the forms.
+        sample_rate: of what states none, in Hz: raw PCM (mono, 16-bit, little-endian), arrays and tensors.
+        key: what a single recording is called.
+
+    Raises:
+        SpeakerLabError: nothing known, or empty.
+        DataError: a list that is not one.
+    """
+    if isinstance(audio_in, Path):
+        return _of_path(audio_in, sample_rate, key)
+    if isinstance(audio_in, str):
+        return _of_text(audio_in, sample_rate, key)
+    if isinstance(audio_in, bytes | bytearray | memoryview):
+        return _one(key, UNNAMED[0], partial(_of_bytes, key, bytes(audio_in), sample_rate))
+    if isinstance(audio_in, np.ndarray | torch.Tensor):
+        return _one(key, UNNAMED[1], partial(_of_array, key, audio_in, sample_rate))
+    raise SpeakerLabError(f"audio_in is a {type(audio_in).__name__}; give {FORMS}")
+
+
+def find_inputs(audio_in: Any, sample_rate: int) -> list[Utterances]:
+    """The input of an ``audio_in``, or the two of a pair, which then have the same keys in the same order.
+
+    A tuple or list of two is a pair; against a list of recordings, a single one stands for all of its keys.
+    A list of any other number is one input with the keys ``test1``, ``test2`` ...
+
+    Raises:
+        SpeakerLabError: see ``find``; a tuple of another number, an empty list, a list inside one.
+        DataError: two lists of different keys.
+    """
+    if not isinstance(audio_in, list | tuple):
+        return [find(audio_in, sample_rate)]
+    if len(audio_in) == 2:
+        return _paired(*(find(one, sample_rate) for one in audio_in))
+    if isinstance(audio_in, tuple) or not audio_in:
+        raise SpeakerLabError(f"audio_in holds {len(audio_in)} recordings; give one, a pair or a list")
+    sources: dict[str, Source] = {}
+    for number, one in enumerate(audio_in, 1):
+        found = find(one, sample_rate, f"test{number}")
+        if found.is_list:
+            raise SpeakerLabError(f"{one} is a list of recordings inside a list; give it alone")
+        sources.update(found.sources)
+    return [Utterances(sources, is_list=True)]
+
+
+def _paired(first: Utterances, second: Utterances) -> list[Utterances]:
+    """Both under the keys of the first; a single recording stands for every key of a list."""
+    if first.is_list and not second.is_list:
+        second = Utterances(dict.fromkeys(first.sources, second.sources[SINGLE]), is_list=True)
+    elif second.is_list and not first.is_list:
+        first = Utterances(dict.fromkeys(second.sources, first.sources[SINGLE]), is_list=True)
+    a, b = first.sources.keys(), second.sources.keys()
+    if a != b:
+        alone = [(keys, name) for keys, name in ((a - b, "first"), (b - a, "second")) if keys]
+        counts = "; ".join(f"{len(keys)} only in the {name}, such as {min(keys)}" for keys, name in alone)
+        raise DataError("audio_in", f"the two lists have other keys: {counts}", "give both the same keys")
+    return [first, Utterances({key: second.sources[key] for key in a}, second.is_list)]
+
+
+def _one(key: str, origin: str, read: Callable[[], Channels | Float32Array]) -> Utterances:
+    return Utterances({key: Source(origin, read, is_named=origin not in UNNAMED)}, is_list=False)
+
+
+def _of_text(text: str, sample_rate: int, key: str) -> Utterances:
+    if not text:
+        raise SpeakerLabError(f"audio_in is empty; give {FORMS}")
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
+    if scheme:
+        if scheme[1].lower() not in SCHEMES:
+            raise SpeakerLabError(f"{text}: {scheme[1]} is not one of {', '.join(SCHEMES)}")
+        return _one(key, text, partial(_of_url, key, text))
+    path, _, described = text.partition(",")
+    if described.count(",") == 1 and not Path(text).exists():
+        return _of_list(Path(path), described.split(",")[1])
+    return _of_path(Path(text), sample_rate, key)
+
+
+def _of_path(path: Path, sample_rate: int, key: str) -> Utterances:
+    if path.is_dir():
+        raise DataError(path, "is a folder", "give a recording or a wav.scp in it")
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return _one(key, str(path), lambda: _of_pcm(key, _content(key, path), sample_rate))
+    if _is_text(path):
+        return _of_list(path, "sound")
+    recording = Recording(RecId(key), str(path))
+    return _one(key, str(path), partial(audio.read_channels, recording))
+
+
+def _is_text(path: Path) -> bool:
+    """Whether ``path`` begins as UTF-8 text does, which no audio file does."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(_SNIFFED_BYTES)
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except (OSError, UnicodeDecodeError):  # who opens it says why it cannot be read
+        return False
+    return bool(start) and b"\0" not in start
+
+
+def _of_list(path: Path, kind: str) -> Utterances:
+    """The utterances of a ``wav.scp`` or, with ``kaldi_ark``, of an scp of features."""
+    if kind not in TYPES:
+        raise SpeakerLabError(f"{path}: type '{kind}' is not one of {', '.join(TYPES)}")
+    if kind == "kaldi_ark":
+        table = FeatureTable(path)
+        return Utterances({k: Source(f"{path} {k}", partial(_of_ark, table, k)) for k in table}, is_list=True)
+    recordings = read_wav_scp(path).items()
+    found = {str(k): Source(r.source, partial(audio.read_channels, r), not r.is_pipe) for k, r in recordings}
+    return Utterances(found, is_list=True)
+
+
+def _of_ark(table: FeatureTable, key: str) -> Float32Array:
+    feats = table[key]
+    if feats.ndim != 2 or not len(feats):
+        raise AudioError(key, f"{table.path}: features of shape {feats.shape}, not [frames, dims]")
+    if not np.isfinite(feats).all():
+        raise AudioError(key, f"{table.path}: NaN or Inf features")
+    return feats.astype(np.float32)
+
+
+def _content(key: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise AudioError(key, f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _of_url(key: str, url: str) -> Channels:
+    """What ``url`` serves, within ``TIMEOUT_S`` of silence, decoded as an audio file."""
+    try:
+        # the scheme is one of SCHEMES
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            data = answer.read()
+    except urllib.error.HTTPError as error:
+        raise AudioError(key, f"{url}: the server says {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise AudioError(key, f"{url}: cannot be fetched: {error.reason}") from error
+    except TimeoutError as error:
+        raise AudioError(key, f"{url}: no answer within {TIMEOUT_S:g} s") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise AudioError(key, f"{url}: cannot be fetched: {error}") from error
+    if urllib.parse.urlsplit(url).path.lower().endswith(RAW_SUFFIXES):
+        raise AudioError(key, f"{url}: raw PCM has no header; fetch it and give its bytes")
+    return audio.decode_channels(key, data, url)
+
+
+def _of_bytes(key: str, data: bytes, sample_rate: int) -> Channels:
+    """A whole audio file if ``data`` begins as one, else raw PCM."""
+    is_riff = data[:4] in (b"RIFF", b"RF64", b"FORM") and data[8:12] in (b"WAVE", b"AIFF", b"AIFC")
+    if is_riff or data.startswith(_MAGIC):
+        return audio.decode_channels(key, data, UNNAMED[0])
+    return _of_pcm(key, data, sample_rate)
+
+
+def _of_pcm(key: str, data: bytes, sample_rate: int) -> Channels:
+    """Raw PCM: mono, 16-bit, little-endian."""
+    if not data or len(data) % 2:
+        raise AudioError(key, f"{len(data)} bytes are neither an audio file nor raw 16-bit PCM")
+    samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(2.0**15)
+    return Channels(samples[:, None], sample_rate)
+
+
+def _of_array(key: str, array: Any, sample_rate: int) -> Channels:
+    """[S], [1, S] or [S, C]: floats as they are, 8-, 16- and 32-bit integers over their full scale."""
+    samples = array
+    if isinstance(array, torch.Tensor):
+        samples = (array.float() if array.is_floating_point() else array).detach().cpu().numpy()
+    kind = str(samples.dtype)
+    if kind not in FULL_SCALE and samples.dtype.kind != "f":
+        raise AudioError(key, f"an array of {kind}; give floats in [-1, 1], int8, int16 or int32")
+    if samples.ndim == 2 and samples.shape[0] == 1:
+        samples = samples[0]
+    if samples.ndim not in (1, 2) or samples.size == 0:
+        raise AudioError(key, f"an array {samples.shape}; give samples [S], [1, S] or [S, channels]")
+    if samples.ndim == 2 and samples.shape[1] > min(MAX_CHANNELS, samples.shape[0]):
+        raise AudioError(
+            key, f"an array {samples.shape}; channels are columns: transpose it to [S, channels]"
+        )
+    scaled = samples.astype(np.float32) / np.float32(FULL_SCALE.get(kind, 1.0))
+    return Channels(scaled.reshape(len(scaled), -1), sample_rate)
