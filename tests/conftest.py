@@ -1,5 +1,6 @@
 """A toy corpus for tests: harmonic "voices" with their own pitch and resonances, a few seconds each."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,22 @@ def toy_data(tmp_path_factory):
     write_toy_data(root / "train", range(8), 4)
     write_toy_data(root / "test", range(10, 15), 3)
     return root
+
+
+@pytest.fixture(scope="session")
+def talkers():
+    """Two talkers of the demo corpus (eSpeak NG), two sentences of 4 to 6 s each, at 16 kHz."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "local"))
+    import synthesis
+    from voices import draw_voices
+
+    sentences = (
+        "Good morning, the quick brown fox jumps over the lazy dog, and then it sleeps.",
+        "Seven red apples fell on a small green table in the middle of the night.",
+    )
+    with synthesis.synthesizer() as speech:
+        voices = draw_voices(2, np.random.default_rng(0))
+        return [
+            [Waveform(speech.say(text, voice).astype(np.float32), RATE) for text in sentences]
+            for voice in voices
+        ]

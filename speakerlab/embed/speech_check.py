@@ -69,11 +69,13 @@ def check(waveform: Waveform) -> SpeechCheck:
     reasons = []
     if level_db < MIN_LEVEL_DB:
         reasons.append(f"silence: {level_db:.0f} dB re full scale")
+    elif waveform.duration_s < MIN_SPEECH_S:
+        reasons.append(f"{waveform.duration_s:.2f} s long, {MIN_SPEECH_S:g} s of speech is the least")
     elif speech_s == 0:
         reasons.append("no speech found")
     elif speech_s < MIN_SPEECH_S:
         reasons.append(f"{speech_s:.2f} s of speech, {MIN_SPEECH_S:g} s is the least")
-    if clipped > MAX_CLIPPED:
+    if clipped > MAX_CLIPPED and level_db >= MIN_LEVEL_DB:
         reasons.append(f"clipped: {clipped:.0%} of the samples")
     return SpeechCheck(waveform.duration_s, speech_s, level_db, clipped, tuple(reasons))
 

@@ -1,0 +1,118 @@
+"""The speech check: talkers pass at any rate and in noise; whatever is no speech, or too little, is named."""
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from speakerlab.embed.speech_check import _BLOCK_FRAMES, check, check_features, clipped_share
+from speakerlab.io import audio
+from speakerlab.types import Waveform
+
+RATE = 16000
+
+
+def waveform(samples):
+    return Waveform(np.asarray(samples, np.float32), RATE)
+
+
+def noise(seconds=4.0, level=0.1, seed=0):
+    return level * np.random.default_rng(seed).standard_normal(int(seconds * RATE))
+
+
+def test_talkers_have_enough_speech(talkers):
+    for spoken in (sentence for talker in talkers for sentence in talker):
+        found = check(spoken)
+        assert found.reasons == ()
+        assert 0.6 * spoken.duration_s < found.speech_s <= spoken.duration_s
+        assert found.duration_s == spoken.duration_s
+        assert found.clipped < 0.001
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+def test_the_rate_hardly_matters(talkers, rate):
+    spoken = talkers[0][0]
+    other = check(audio.resample(spoken, rate))
+    assert other.reasons == ()
+    assert other.speech_s == pytest.approx(check(spoken).speech_s, abs=0.5)
+
+
+@pytest.mark.parametrize("snr_db", [20, 10])
+def test_talkers_in_noise_pass(talkers, snr_db):
+    for talker in talkers:
+        samples = talker[0].samples
+        level = np.sqrt(np.mean(samples**2)) * 10 ** (-snr_db / 20)
+        mixed = waveform(samples + noise(len(samples) / RATE, level)[: len(samples)])
+        assert check(mixed).reasons == ()
+
+
+@pytest.mark.parametrize("level", [0.3, 0.01])
+def test_steady_noise_is_no_speech(level):
+    white = noise(level=level)
+    pink = signal.lfilter([0.05], [1, -0.95], white)
+    for samples in (white, pink):
+        found = check(waveform(samples))
+        assert found.speech_s == 0
+        assert found.reasons == ("no speech found",)
+
+
+@pytest.mark.parametrize("pitch_hz", [60, 100, 150, 233, 380])
+def test_a_hum_is_no_speech(pitch_hz):
+    time_s = np.arange(4 * RATE) / RATE
+    for samples in (signal.square(2 * np.pi * pitch_hz * time_s), np.sin(2 * np.pi * pitch_hz * time_s)):
+        assert "no speech found" in check(waveform(0.3 * samples + noise(level=1e-3))).reasons
+
+
+@pytest.mark.parametrize("samples", [np.zeros(3 * RATE), noise(level=1e-4), np.full(3 * RATE, 0.2)])
+def test_silence(samples):
+    (reason,) = check(waveform(samples)).reasons
+    assert reason.startswith("silence: -")
+
+
+def test_half_a_second_is_too_little(talkers):
+    spoken = talkers[0][0].samples[RATE : 3 * RATE // 2]
+    assert check(waveform(spoken)).reasons == ("0.50 s long, 1 s of speech is the least",)
+
+
+def test_silence_around_speech_does_not_count(talkers):
+    short = np.concatenate(
+        [np.zeros(2 * RATE), talkers[0][0].samples[RATE : 3 * RATE // 2], np.zeros(2 * RATE)]
+    )
+    found = check(waveform(short))
+    assert found.speech_s < 0.7
+    assert found.reasons
+
+
+def test_clipping(talkers):
+    spoken = talkers[0][0]
+    loud = spoken.samples / np.abs(spoken.samples).max()
+    assert check(waveform(loud)).reasons == ()
+    found = check(waveform(np.clip(10 * loud, -1, 1)))
+    assert found.clipped > 0.1
+    assert any(reason.startswith("clipped: ") for reason in found.reasons)
+    quieter = check(waveform(0.3 * np.clip(10 * loud, -1, 1)))  # turned down after it was clipped
+    assert quieter.clipped == pytest.approx(found.clipped, rel=0.01)
+
+
+def test_clipped_share_by_hand():
+    assert clipped_share(np.zeros(5, np.float32)) == 0
+    assert clipped_share(np.array([0, 1, 1, 0.5, 1, 0, 0, 0, 0, 0], np.float32)) == 0  # runs of two and one
+    assert clipped_share(np.array([0, 1, 1, 1, 0, -1, -1, -1, -1, 0], np.float32)) == pytest.approx(0.7)
+
+
+def test_long_recordings_are_analysed_block_by_block(talkers):
+    spoken = talkers[0][0].samples
+    copies = -(-_BLOCK_FRAMES * 160 // len(spoken)) + 1
+    found = check(waveform(np.tile(spoken, copies)))
+    assert found.speech_s == pytest.approx(copies * check(talkers[0][0]).speech_s, rel=0.05)
+
+
+def test_shorter_than_a_frame():
+    assert check(waveform(noise(0.025))).reasons
+
+
+def test_features():
+    feats = np.random.default_rng(0).standard_normal((150, 8)).astype(np.float32)
+    assert check_features(feats, 0.01).reasons == ()
+    assert check_features(feats, 0.01).duration_s == pytest.approx(1.5)
+    assert check_features(feats[:99], 0.01).reasons == ("0.99 s of features, 1 s is the least",)
+    assert check_features(np.ones((150, 8), np.float32), 0.01).reasons == ("silence: all frames are equal",)
