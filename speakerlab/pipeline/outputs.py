@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from speakerlab.data.lines import write_table
-from speakerlab.errors import DataError
+from speakerlab.errors import AudioError, DataError
 from speakerlab.io import atomic
 from speakerlab.io.ark import ArkWriter
 from speakerlab.pipeline.decision import Decision
@@ -20,31 +21,48 @@ from speakerlab.pipeline.embedding import Embedded
 from speakerlab.pipeline.sources import Utterances
 
 FIRST, SECOND = "xvector", "ref_xvector"
-SCORES, UNCERTAIN = "score.txt", "uncertain.tsv"
+SCORES, UNCERTAIN, FAILURES = "score.txt", "uncertain.tsv", "failures.tsv"
+T = TypeVar("T")
 
 
-def write(folder: Path, columns: Sequence[Mapping[str, Embedded]], decisions: Mapping[str, Decision]) -> None:
+def write(
+    folder: Path,
+    columns: Sequence[Mapping[str, Embedded | AudioError]],
+    decisions: Mapping[str, Decision | AudioError],
+) -> None:
     """Publish the embeddings of one input, or of two and ``key p`` lines of their comparison.
 
     ``p`` is the mapped score in 0..1, 6 decimals, 0 where there is no decision; ``uncertain.tsv`` then gives
-    key and reasons.
+    key and reasons. ``failures.tsv`` lists the keys that are missing elsewhere, and why.
 
     Raises:
         DataError: there is no embedding to write.
     """
-    if not any(columns):
+    if not any(usable(column) for column in columns):
         raise DataError(folder, "none of the recordings can be used, nothing is written")
-    for name in (f"{SECOND}.scp", f"{SECOND}.ark", SCORES, UNCERTAIN):
+    for name in (f"{SECOND}.scp", f"{SECOND}.ark", SCORES, UNCERTAIN, FAILURES):
         (folder / name).unlink(missing_ok=True)
+    failed = {key: found.why for c in columns for key, found in c.items() if isinstance(found, AudioError)}
+    _write_reasons(folder / FAILURES, failed)
     for name, column in zip((FIRST, SECOND), columns, strict=False):
-        _write_ark(folder, name, column)
+        _write_ark(folder, name, usable(column))
     if len(columns) == 1:
         return
-    undecided = {key: found.reasons for key, found in decisions.items() if found.reasons}
-    if undecided:
-        lines = (f"{key}\t{'; '.join(reasons)}\n" for key, reasons in undecided.items())
-        atomic.write_text(folder / UNCERTAIN, "".join(lines))
-    write_table(folder / SCORES, ((key, f"{found.scores[0]:.6f}") for key, found in decisions.items()))
+    decided = usable(decisions)
+    undecided = {key: "; ".join(found.reasons) for key, found in decided.items() if found.reasons}
+    _write_reasons(folder / UNCERTAIN, undecided)
+    if decided:
+        write_table(folder / SCORES, ((key, f"{found.scores[0]:.6f}") for key, found in decided.items()))
+
+
+def usable(column: Mapping[str, T | AudioError]) -> dict[str, T]:
+    """What is no error, in order."""
+    return {key: found for key, found in column.items() if not isinstance(found, AudioError)}
+
+
+def _write_reasons(path: Path, reasons: Mapping[str, str]) -> None:
+    if reasons:
+        atomic.write_text(path, "".join(f"{key}\t{why}\n" for key, why in reasons.items()))
 
 
 def _write_ark(folder: Path, name: str, embedded: Mapping[str, Embedded]) -> None:
@@ -71,8 +89,9 @@ def npy_paths(folder: Path, inputs: Sequence[Utterances]) -> list[dict[str, Path
     return paths
 
 
-def write_npy(embedded: Mapping[str, Embedded], paths: Mapping[str, Path]) -> None:
+def write_npy(column: Mapping[str, Embedded | AudioError], paths: Mapping[str, Path]) -> None:
     """Publish the embeddings, float32 [E], at ``paths``."""
-    for key in embedded.keys() & paths.keys():
-        with atomic.staged(paths[key]) as temporary, temporary.open("wb") as stream:
-            np.save(stream, embedded[key].embedding)
+    for key, found in usable(column).items():
+        if key in paths:
+            with atomic.staged(paths[key]) as temporary, temporary.open("wb") as stream:
+                np.save(stream, found.embedding)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from speakerlab.pipeline.sources import Utterances, find_inputs
 
 TASK = "speaker-verification"
 NO_SCORE = "No similarity score output"  # ModelScope's words
-T = TypeVar("T")
 
 
 def pipeline(
@@ -145,15 +144,15 @@ class Pipeline:
         decisions = _decide(columns, threshold) if threshold else {}
         folder = Path(output_dir) if output_dir else self.output_dir
         if folder:
-            outputs.write(folder, [_usable(column) for column in columns], _usable(decisions))
+            outputs.write(folder, columns, decisions)
         for column, paths in zip(columns, npy_paths, strict=bool(npy_paths)):
-            outputs.write_npy(_usable(column), paths)
+            outputs.write_npy(column, paths)
         results = _results(columns, decisions)
         outcome = _shaped(audio_in, inputs, results)
         if not output_emb:
             return outcome
         outcome = outcome if threshold else {"text": NO_SCORE, "results": outcome}
-        rows = [found.embedding for column in columns for found in _usable(column).values()]
+        rows = [found.embedding for column in columns for found in outputs.usable(column).values()]
         return {"outputs": outcome, "embs": np.stack(rows)}
 
     def _embed(
@@ -166,10 +165,6 @@ class Pipeline:
         if failed:
             logging.warning("%d of %d cannot be used, the first: %s", len(failed), len(found), failed[0])
         return [{key: found[id(source)] for key, source in one.sources.items()} for one in inputs]
-
-
-def _usable(column: Mapping[str, T | AudioError]) -> dict[str, T]:
-    return {key: found for key, found in column.items() if not isinstance(found, AudioError)}
 
 
 def _raise_first(columns: Sequence[Mapping[str, Embedded | AudioError]]) -> None:
@@ -191,7 +186,7 @@ def _decide(
             decisions[key] = second
         else:
             decisions[key] = decide(first, second, threshold)
-    undecided = sum(bool(found.reasons) for found in _usable(decisions).values())
+    undecided = sum(bool(found.reasons) for found in outputs.usable(decisions).values())
     if undecided:
         logging.warning("%d of %d comparisons are uncertain: see their reasons", undecided, len(decisions))
     return decisions

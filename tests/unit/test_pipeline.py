@@ -4,10 +4,12 @@ The cases are the rows of FunASR's contract, most of which its own back-end got 
 samples, integer arrays not scaled, sample rates ignored, split lists refused, the second features lost.
 """
 
+import dataclasses
 import functools
 import http.server
 import io
 import logging
+import socket
 import threading
 from pathlib import Path
 
@@ -106,32 +108,41 @@ def wide(samples):
     return np.stack([samples[::-1], samples], axis=1)
 
 
+@dataclasses.dataclass
+class At:
+    """Where the forms of one recording are found."""
+
+    folder: Path
+    server: str
+    pcm: np.ndarray
+
+
 FORMS = {
-    "path": lambda f, s, x: str(f / "a.wav"),
-    "Path": lambda f, s, x: f / "a.wav",
-    "url": lambda f, s, x: f"{s}/a.wav",
-    "file url": lambda f, s, x: (f / "a.wav").as_uri(),
-    "pcm file": lambda f, s, x: str(f / "a.pcm"),
-    "pcm bytes": lambda f, s, x: x.tobytes(),
-    "bytearray": lambda f, s, x: bytearray(x.tobytes()),
-    "memoryview": lambda f, s, x: memoryview(x.tobytes()),
-    "wav bytes": lambda f, s, x: file_bytes(x, "WAV"),
-    "flac bytes": lambda f, s, x: file_bytes(x, "FLAC"),
-    "float array": lambda f, s, x: x.astype(np.float32) / 32768,
-    "double array": lambda f, s, x: x / 32768,
-    "int16 array": lambda f, s, x: x,
-    "int32 array": lambda f, s, x: x.astype(np.int32) << 16,
-    "row": lambda f, s, x: x[None],
-    "column": lambda f, s, x: x[:, None],
-    "float tensor": lambda f, s, x: torch.from_numpy(x / np.float32(32768)),
-    "int16 tensor": lambda f, s, x: torch.from_numpy(x)[None],
-    "tensor with gradient": lambda f, s, x: torch.from_numpy(x / np.float32(32768)).requires_grad_(),
+    "path": lambda at: str(at.folder / "a.wav"),
+    "Path": lambda at: at.folder / "a.wav",
+    "url": lambda at: f"{at.server}/a.wav",
+    "file url": lambda at: (at.folder / "a.wav").as_uri(),
+    "pcm file": lambda at: str(at.folder / "a.pcm"),
+    "pcm bytes": lambda at: at.pcm.tobytes(),
+    "bytearray": lambda at: bytearray(at.pcm.tobytes()),
+    "memoryview": lambda at: memoryview(at.pcm.tobytes()),
+    "wav bytes": lambda at: file_bytes(at.pcm, "WAV"),
+    "flac bytes": lambda at: file_bytes(at.pcm, "FLAC"),
+    "float array": lambda at: at.pcm.astype(np.float32) / 32768,
+    "double array": lambda at: at.pcm / 32768,
+    "int16 array": lambda at: at.pcm,
+    "int32 array": lambda at: at.pcm.astype(np.int32) << 16,
+    "row": lambda at: at.pcm[None],
+    "column": lambda at: at.pcm[:, None],
+    "float tensor": lambda at: torch.from_numpy(at.pcm / np.float32(32768)),
+    "int16 tensor": lambda at: torch.from_numpy(at.pcm)[None],
+    "tensor with gradient": lambda at: torch.from_numpy(at.pcm / np.float32(32768)).requires_grad_(),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_one_recording_in_every_form(p, folder, server, pcm, expected, form):
-    result = p(audio_in=FORMS[form](folder, server, pcm[0]))
+    result = p(audio_in=FORMS[form](At(folder, server, pcm[0])))
     np.testing.assert_allclose(result["spk_embedding"], expected[0], atol=1e-5)
     assert result["reasons"] == []
     assert (result["audio"]["sample_rate"], result["audio"]["channel"]) == (RATE, 0)
@@ -144,8 +155,8 @@ def test_mixed_pairs(p, folder, server, pcm, expected, form):
     cosine = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     mapped = max(cosine - 0.5, 0) / 0.5
     for pair in (
-        (FORMS[form](folder, server, pcm[0]), folder / "c.wav"),
-        [file_bytes(pcm[2], "WAV"), FORMS[form](folder, server, pcm[0])],
+        (FORMS[form](At(folder, server, pcm[0])), folder / "c.wav"),
+        [file_bytes(pcm[2], "WAV"), FORMS[form](At(folder, server, pcm[0]))],
     ):
         result = p(audio_in=pair)
         assert result["cosine"] == pytest.approx(cosine, abs=1e-6)
@@ -290,8 +301,6 @@ def test_wrong_settings(model, arguments, said):
 
 
 def test_thresholds_of_model_publisher_and_contract(model, pcm):
-    import dataclasses
-
     pair = (pcm[0], pcm[1])
     assert pipeline(model=model, ngpu=0)(pair)["threshold"] == 0.9465
     assert pipeline(model=model, ngpu=0)(pair)["threshold_origin"] == "default"
@@ -387,8 +396,12 @@ def test_one_bad_file_does_not_lose_the_list(p, folder, expected, tmp_path):
     assert result["u2"]["error"].startswith(f"u2: {tmp_path}/broken.wav: truncated")
     assert result["u3"]["error"] == f"u3: {tmp_path}/none.wav: no such file"
     assert list(vectors(tmp_path / "out" / "xvector.scp")) == ["u1"]
+    failures = dict(line.split("\t") for line in (tmp_path / "out" / "failures.tsv").read_text().splitlines())
+    assert failures == {
+        key: found["error"].partition(": ")[2] for key, found in result.items() if key != "u1"
+    }
     pairs = p((tmp_path / "list", folder / "c.wav"))
-    assert [list(found)[0] for found in pairs.values()] == ["scores", "error", "error"]
+    assert [next(iter(found)) for found in pairs.values()] == ["scores", "error", "error"]
     with pytest.raises(AudioError, match="truncated"):
         p(tmp_path / "list", output_emb=True)
     (tmp_path / "none").write_text(f"u3 {tmp_path}/none.wav\n")
@@ -501,17 +514,17 @@ def test_url_faults_are_named(p, server, folder, monkeypatch):
 
 
 def test_a_server_that_says_nothing_is_left_after_the_time_limit(p, monkeypatch):
-    import socket
-
     monkeypatch.setattr(sources, "TIMEOUT_S", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(AudioError, match=r"no answer within 0\.2 s|timed out"):
-            p(f"http://127.0.0.1:{silent.getsockname()[1]}/a.wav")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(AudioError, match=r"no answer within 0\.2 s|timed out"),
+    ):
+        p(f"http://127.0.0.1:{silent.getsockname()[1]}/a.wav")
 
 
 def test_a_transfer_that_breaks_off_is_not_taken_for_the_file(p, folder):
     class Broken(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             data = (folder / "a.wav").read_bytes()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
