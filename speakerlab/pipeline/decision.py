@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from speakerlab.types import Float32Array
 
 if TYPE_CHECKING:
     from speakerlab.hub.bundle import Bundle
+    from speakerlab.hub.calibration import Calibration
     from speakerlab.pipeline.embedding import Embedded
 
 DEFAULT_THRESHOLD = 0.9465  # FunASR's x-vector, the default of the contract
@@ -32,14 +35,12 @@ class Threshold:
         cosine: in [-1, 1].
         origin: ``given``, ``calibrated`` (on trials, with the bundle), ``published`` (with the model) or
             ``default``.
-        scale: with ``offset``, turns a cosine into a log-likelihood ratio; None without calibration.
-        offset: see ``scale``.
+        calibration: the model's, where it has one: it turns cosines into log-likelihood ratios.
     """
 
     cosine: float
     origin: str
-    scale: float | None = None
-    offset: float | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not -1 <= self.cosine <= 1:
@@ -52,22 +53,24 @@ def threshold_of(bundle: Bundle, given: float | None) -> Threshold:
     Raises:
         SpeakerLabError: it does not lie in -1..1.
     """
-    calibration = getattr(bundle, "calibration", None)
-    scale = offset = None
-    if calibration is not None:
-        scale, offset = float(calibration.scale), float(calibration.offset)
+    calibration = bundle.calibration
     if given is not None:
-        return Threshold(float(given), "given", scale, offset)
+        return Threshold(float(given), "given", calibration)
     if calibration is not None:
-        return Threshold(float(calibration.threshold), "calibrated", scale, offset)
+        return Threshold(calibration.threshold, "calibrated", calibration)
     if "threshold" in bundle.card:
         return Threshold(float(bundle.card["threshold"]), "published")
+    _warn_of_default(bundle.path)
+    return Threshold(DEFAULT_THRESHOLD, "default")
+
+
+@functools.cache  # once per process and model
+def _warn_of_default(path: Path) -> None:
     logging.warning(
         "%s has no calibrated threshold: cosine %g is taken, which is another model's; give sv_threshold",
-        bundle.path,
+        path,
         DEFAULT_THRESHOLD,
     )
-    return Threshold(DEFAULT_THRESHOLD, "default")
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,8 @@ class Decision:
     @property
     def llr(self) -> float | None:
         """Natural log of the likelihood ratio, where the model is calibrated."""
-        if self.threshold.scale is None or self.threshold.offset is None:
-            return None
-        return self.threshold.scale * self.cosine + self.threshold.offset
+        calibration = self.threshold.calibration
+        return calibration.llr(self.cosine) if calibration else None
 
     def as_dict(self) -> dict[str, Any]:
         """Keys of both contracts, FunASR's ``scores label`` and ModelScope's ``score text``, and more."""

@@ -9,6 +9,7 @@ import functools
 import http.server
 import io
 import logging
+import shutil
 import socket
 import threading
 from pathlib import Path
@@ -23,8 +24,10 @@ from speakerlab import config as config_io
 from speakerlab.embed.extractor import Extractor
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
 from speakerlab.hub import bundle
+from speakerlab.hub.calibration import Calibration
 from speakerlab.io import audio
 from speakerlab.io.ark import ArkWriter, FeatureTable
+from speakerlab.metrics.operating_points import OperatingPoint
 from speakerlab.pipeline import pipeline, sources
 from speakerlab.types import Waveform
 
@@ -307,6 +310,21 @@ def test_thresholds_of_model_publisher_and_contract(model, pcm):
     published = dataclasses.replace(model, card={**model.card, "threshold": 0.31})
     result = pipeline(model=published, ngpu=0)(pair)
     assert (result["threshold"], result["threshold_origin"], result["llr"]) == (0.31, "published", None)
+
+
+def test_a_calibrated_model_decides_at_its_threshold_and_gives_the_llr(model, pcm, tmp_path):
+    shutil.copytree(model.path, tmp_path / "m")
+    # equal prior and costs: the Bayes threshold is 0, reached at a cosine of 0.25
+    point = OperatingPoint(p_target=0.5, c_miss=1, c_fa=1)
+    bundle.calibrate(tmp_path / "m", Calibration(8.0, -2.0, "even", point, 0.5, "a list", 10, 10))
+    calibrated = pipeline(model=tmp_path / "m", ngpu=0)
+    result = calibrated((pcm[0], pcm[1]))
+    assert (result["threshold"], result["threshold_origin"]) == (0.25, "calibrated")
+    assert result["llr"] == pytest.approx(8 * result["cosine"] - 2)
+    assert (result["label"] == "Same") == (result["llr"] >= 0)
+    result = calibrated((pcm[0], pcm[1]), thr=0.4)
+    assert (result["threshold"], result["threshold_origin"]) == (0.4, "given")
+    assert result["llr"] == pytest.approx(8 * result["cosine"] - 2)
 
 
 def test_nothing_is_kept_from_call_to_call(p, folder, tmp_path):
