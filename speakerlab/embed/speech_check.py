@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +38,8 @@ MIN_LAG_SPREAD = 0.03  # standard deviation of the log of the pitch period
 MIN_SHAPE_SPREAD_DB = 4.2  # mean over bands of the standard deviation of level-free band energies
 NUM_BANDS = 20
 BANDS_HZ = (100.0, 7000.0)
-_TINY = 1e-12  # far below one 16-bit step squared
-_BLOCK_FRAMES = 3000  # analysed together: memory stays flat over hours
+_TINY = np.float32(1e-12)  # far below one 16-bit step squared
+_BLOCK_FRAMES = 250  # analysed together: they fit the cache, and memory stays flat over hours
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,10 @@ def clipped_share(samples: Float32Array) -> float:
 class _Analysis:
     """Per frame: energy in dB, voicing in 0..1, pitch period in seconds, band energies in dB [T, bands]."""
 
-    energy_db: npt.NDArray[np.float64]
-    voicing: npt.NDArray[np.float64]
-    lag_s: npt.NDArray[np.float64]
-    bands_db: npt.NDArray[np.float64]
+    energy_db: Float32Array
+    voicing: Float32Array
+    lag_s: Float32Array
+    bands_db: Float32Array
 
 
 def _analyse(waveform: Waveform) -> _Analysis:
@@ -121,35 +122,35 @@ def _analyse(waveform: Waveform) -> _Analysis:
     return _Analysis(energy, voicing, lag, bands)
 
 
-def _analyse_frames(frames: Float32Array, rate: int) -> tuple[npt.NDArray[np.float64], ...]:
+def _analyse_frames(frames: Float32Array, rate: int) -> tuple[Float32Array, ...]:
+    """Energy, voicing, pitch period and band energies of ``frames`` [T, length], in float32 for speed."""
     centred = frames - frames.mean(axis=1, keepdims=True)
     length = frames.shape[1]
     size = 1 << (3 * length // 2).bit_length()
-    hz = np.fft.rfftfreq(size, 1 / rate).astype(np.float64)
-    window = np.hanning(length)
-    power = np.abs(np.fft.rfft(centred * window, size)) ** 2
-    voicing, lag = _pitch(power * _between(hz, *VOICING_BAND_HZ), window, rate)
-    edges = np.geomspace(BANDS_HZ[0], min(BANDS_HZ[1], 0.475 * rate), NUM_BANDS + 1)
-    bands = np.stack([power @ _band(hz, low, high) for low, high in itertools.pairwise(edges)], axis=1)
-    energy = 10 * np.log10((centred.astype(np.float64) ** 2).mean(axis=1) + _TINY)
-    return energy, voicing, lag, 10 * np.log10(2 * bands / (length * size) + _TINY)
+    hz = np.fft.rfftfreq(size, 1 / rate)
+    window = np.hanning(length).astype(np.float32)
+    spectrum = np.fft.rfft(centred * window, size)
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
+    voicing, lag_s = _pitch(power * _between(hz, *VOICING_BAND_HZ), window, rate)
+    bands = power @ _band_weights(hz, min(BANDS_HZ[1], 0.475 * rate)) * np.float32(2 / (length * size))
+    energy = np.einsum("tn,tn->t", centred, centred) / np.float32(length)
+    return 10 * np.log10(energy + _TINY), voicing, lag_s, 10 * np.log10(bands + _TINY)
 
 
-def _between(hz: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
-    return ((hz >= low) & (hz < high)).astype(np.float64)
+def _between(hz: npt.NDArray[Any], low: float, high: float) -> Float32Array:
+    return ((hz >= low) & (hz < high)).astype(np.float32)
 
 
-def _band(hz: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
-    """Weights of the bins from ``low`` to ``high``; of the nearest where none lies between."""
-    inside = _between(hz, low, high)
-    if not inside.any():
-        inside[np.abs(hz - low).argmin()] = 1.0
-    return inside
+def _band_weights(hz: npt.NDArray[Any], top_hz: float) -> Float32Array:
+    """0 or 1 [bins, bands]: the bins of each band, the nearest one where none lies within."""
+    edges = np.geomspace(BANDS_HZ[0], top_hz, NUM_BANDS + 1)
+    bands = np.stack([_between(hz, low, high) for low, high in itertools.pairwise(edges)], axis=1)
+    for band in np.flatnonzero(bands.sum(axis=0) == 0):
+        bands[np.abs(hz - edges[band]).argmin(), band] = 1
+    return bands
 
 
-def _pitch(
-    power: npt.NDArray[np.float64], window: npt.NDArray[np.float64], rate: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _pitch(power: Float32Array, window: Float32Array, rate: int) -> tuple[Float32Array, Float32Array]:
     """Height and period in s of the highest peak of the autocorrelation, the window's own divided out.
 
     Boersma (1993), "Accurate short-term analysis of the fundamental frequency"; an edge of the range of
@@ -162,8 +163,8 @@ def _pitch(
     correlation = np.fft.irfft(power, size)
     ratio = correlation[:, lags] / np.maximum(correlation[:, :1], _TINY) / (own[lags] / own[0])
     inner = ratio[:, 1:-1]
-    peaks = np.where((inner >= ratio[:, :-2]) & (inner >= ratio[:, 2:]), inner, 0.0)
-    return np.minimum(peaks.max(axis=1), 1.0), (peaks.argmax(axis=1) + first) / rate
+    peaks = np.where((inner >= ratio[:, :-2]) & (inner >= ratio[:, 2:]), inner, 0)
+    return np.minimum(peaks.max(axis=1), 1), ((peaks.argmax(axis=1) + first) / rate).astype(np.float32)
 
 
 def _speech_s(analysis: _Analysis, level_db: float) -> float:

@@ -133,10 +133,18 @@ def _of_text(text: str, sample_rate: int, key: str) -> Utterances:
         if scheme[1].lower() not in SCHEMES:
             raise SpeakerLabError(f"{text}: {scheme[1]} is not one of {', '.join(SCHEMES)}")
         return _one(key, text, partial(_of_url, key, text))
-    path, _, described = text.partition(",")
-    if described.count(",") == 1 and not Path(text).exists():
-        return _of_list(Path(path), described.split(",")[1])
+    exists = _exists(text)
+    described = re.fullmatch(r"(.+),\w+,(\w+)", text)
+    if described and not exists:
+        return _of_list(Path(described[1]), described[2])
     return _of_path(Path(text), sample_rate, key)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError as error:  # a name that is too long, such as audio in base64
+        raise SpeakerLabError(f"{text[:40]}...: is no path: {error.strerror}") from error
 
 
 def _of_path(path: Path, sample_rate: int, key: str) -> Utterances:

@@ -287,6 +287,15 @@ def test_no_gpu_is_said_once_and_the_cpu_runs(model, caplog, monkeypatch):
     assert built.extractor.device.type == "cpu"
 
 
+def test_a_gpu_is_taken_where_there_is_one_unless_ngpu_is_0(model, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    devices = []
+    monkeypatch.setattr(Extractor, "of_bundle", lambda _, device: devices.append(device))
+    pipeline(model=model)
+    pipeline(model=model, ngpu=0)
+    assert devices == ["cuda", "cpu"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -474,6 +483,7 @@ def test_a_recording_against_itself_is_the_same(p, folder):
         ((), "holds 0 recordings"),
         ([], "holds 0 recordings"),
         (("a.wav",) * 3, "holds 3 recordings"),
+        ("UklGR" * 1000, r"UklGR\.\.\.: is no path: File name too long"),
         ("ftp://somewhere/a.wav", "ftp is not one of http, https, file"),
         ("nowhere.wav", r"test1: nowhere\.wav: no such file"),
         ("/", "is a folder; give a recording or a wav.scp"),
