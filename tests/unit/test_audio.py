@@ -339,3 +339,30 @@ def test_write_refuses_what_it_cannot_keep(tmp_path):
     with pytest.raises(AudioError, match="NaN or Inf"):
         audio.write(tmp_path / "a.wav", Waveform(np.full(800, np.nan, np.float32), RATE))
     assert not list(tmp_path.iterdir())
+
+
+def test_every_channel_is_read_and_one_chosen_even_a_silent_one(file):
+    stereo = np.stack([np.zeros(RATE), tone(1.0)], axis=1)
+    source = file(wav(pcm16(stereo), channels=2))
+    found = audio.read_channels(source)
+    assert found.samples.shape == (RATE, 2)
+    assert found.sample_rate == RATE
+    assert np.array_equal(found.samples, audio.decode_channels("x", Path(source.source).read_bytes()).samples)
+    assert not audio.one_channel("x", found, 0).samples.any()
+    np.testing.assert_allclose(audio.one_channel("x", found, 1).samples, tone(1.0), atol=4e-5)
+    with pytest.raises(AudioError, match="^x: has 2 channels; choose one"):
+        audio.one_channel("x", found, None)
+    with pytest.raises(AudioError, match="^x: has no channel 2"):
+        audio.one_channel("x", found, 2)
+    with pytest.raises(AudioError, match="^x: there: damaged or not audio"):
+        audio.decode_channels("x", b"no audio at all", "there")
+
+
+def test_resample_is_what_read_does(file):
+    source = file(wav(pcm16(tone(1.0))))
+    assert audio.resample(audio.read(source), 8000).samples.shape == (8000,)
+    expected = audio.read(source, None, 8000)
+    found = audio.resample(audio.read(source), 8000)
+    assert found.sample_rate == 8000
+    assert np.array_equal(found.samples, expected.samples)
+    assert audio.resample(found, 8000) is found
