@@ -147,13 +147,8 @@ class Pipeline:
             outputs.write(folder, columns, decisions)
         for column, paths in zip(columns, npy_paths, strict=bool(npy_paths)):
             outputs.write_npy(column, paths)
-        results = _results(columns, decisions)
-        outcome = _shaped(audio_in, inputs, results)
-        if not output_emb:
-            return outcome
-        outcome = outcome if threshold else {"text": NO_SCORE, "results": outcome}
-        rows = [found.embedding for column in columns for found in outputs.usable(column).values()]
-        return {"outputs": outcome, "embs": np.stack(rows)}
+        outcome = _shaped(audio_in, inputs, _results(columns, decisions))
+        return _with_embeddings(outcome, columns, is_pair=threshold is not None) if output_emb else outcome
 
     def _embed(
         self, inputs: Sequence[Utterances], options: EmbedOptions
@@ -165,6 +160,15 @@ class Pipeline:
         if failed:
             logging.warning("%d of %d cannot be used, the first: %s", len(failed), len(found), failed[0])
         return [{key: found[id(source)] for key, source in one.sources.items()} for one in inputs]
+
+
+def _with_embeddings(
+    outcome: Any, columns: Sequence[Mapping[str, Embedded | AudioError]], *, is_pair: bool
+) -> dict[str, Any]:
+    """ModelScope's ``output_emb`` form."""
+    rows = [found.embedding for column in columns for found in outputs.usable(column).values()]
+    outcome = outcome if is_pair else {"text": NO_SCORE, "results": outcome}
+    return {"outputs": outcome, "embs": np.stack(rows)}
 
 
 def _raise_first(columns: Sequence[Mapping[str, Embedded | AudioError]]) -> None:
