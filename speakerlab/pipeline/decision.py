@@ -67,7 +67,7 @@ def threshold_of(bundle: Bundle, given: float | None) -> Threshold:
 @functools.cache  # once per process and model
 def _warn_of_default(path: Path) -> None:
     logging.warning(
-        "%s has no calibrated threshold: cosine %g is taken, which is another model's; give sv_threshold",
+        "%s has no threshold of its own: %g, FunASR's for its x-vector, is taken; give sv_threshold",
         path,
         DEFAULT_THRESHOLD,
     )
