@@ -17,7 +17,7 @@ from speakerlab.pipeline import pipeline
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "egs" / "modelscope" / "speaker_verification" / "campplus_zh-cn_16k-common"
-NUM_UTTS = 5
+NUM_UTTS = 4
 SETTINGS = {"model": {"name": "tdnn", "channels": [8, 8, 8, 8, 16], "embed_dim": 4}}
 LOOP = """
 split -l $((`wc -l < wav.scp`/4+1)) --numeric-suffixes wav.scp splits/wav.scp.
@@ -73,7 +73,7 @@ def test_the_loops_of_the_document(work, monkeypatch, visible):
     done = run(["bash", "-c", LOOP.format(visible=visible)], work)
     assert done.returncode == 0, done.stderr
     splits = sorted(path.name for path in (work / "splits").iterdir())
-    assert splits == ["wav.scp.00", "wav.scp.01", "wav.scp.02"]
+    assert splits == ["wav.scp.00", "wav.scp.01"]
     monkeypatch.chdir(work)
     found = {}
     for name in splits:
@@ -91,7 +91,7 @@ def test_a_bad_recording_is_said_and_loses_no_other(work):
     last = done.stderr.splitlines()[-1]
     assert (
         last
-        == f"infer: outputs: 1 of 6 have no embedding, see failures.tsv; zz: {work}/none.wav: no such file"
+        == f"infer: outputs: 1 of 5 have no embedding, see failures.tsv; zz: {work}/none.wav: no such file"
     )
     assert len(vectors(work / "outputs" / "xvector.scp")) == NUM_UTTS
     assert (work / "outputs" / "failures.tsv").read_text().startswith("zz\t")
@@ -124,7 +124,7 @@ def test_infer_sh_merges_what_its_jobs_did(work, monkeypatch):
     (work / "wav.scp").write_text((work / "wav.scp").read_text() + "zz none.wav\n")
     done = infer_sh(work, "--nj", "1", "--overwrite", "true")
     assert done.returncode == 1
-    assert "1 of 6 failed" in done.stderr
+    assert "1 of 5 failed" in done.stderr
     assert not (work / "outputs" / "xvector.scp").exists()  # it was of another list
     done = infer_sh(work, "--nj", "1", "--max-fail-rate", "0.2")
     assert done.returncode == 0, done.stderr
