@@ -279,6 +279,30 @@ def test_batches_equal_single(model, tmp_path, talkers):
         np.testing.assert_allclose(batched[key]["spk_embedding"], found["spk_embedding"], atol=1e-5)
 
 
+def test_batches_are_of_like_lengths(model, monkeypatch, pcm):
+    sizes = [30000, 20000, 50000, 21000, 31000, 49000]
+    lengths = []
+    real = Extractor.embed_features
+
+    def watched(self, batch):
+        lengths.append([len(feats) for feats in batch])
+        return real(self, batch)
+
+    monkeypatch.setattr(Extractor, "embed_features", watched)
+    pipeline(model=model, ngpu=0, batch_size=2)([pcm[0][:size] for size in sizes])
+    assert [[frames * 160 + 240 for frames in batch] for batch in lengths] == [
+        [pytest.approx(size, abs=160) for size in batch]
+        for batch in ([20000, 21000], [30000, 31000], [49000, 50000])
+    ]
+
+
+def test_an_embedding_that_is_no_number_gives_no_verdict(p, monkeypatch, pcm):
+    nan = np.full((1, 8), np.nan, np.float32)
+    monkeypatch.setattr(Extractor, "embed_features", lambda *_: nan)
+    with pytest.raises(AudioError, match="array: its embedding is NaN or Inf"):
+        p((pcm[0], pcm[1]))
+
+
 def test_no_gpu_is_said_once_and_the_cpu_runs(model, caplog, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with caplog.at_level(logging.INFO):
@@ -363,6 +387,7 @@ def test_the_form_of_modelscope(p, folder, expected, tmp_path):
         assert saved.dtype == np.float32
         np.testing.assert_allclose(saved, embedding, atol=1e-5)
     assert p(pair, thr=1)["text"] == "no"
+    assert p(pair, thr=0)["threshold"] == 0
     three = p([*pair, pair[0]], output_emb=True)
     assert three["outputs"]["text"] == "No similarity score output"
     assert three["embs"].shape == (3, 8)

@@ -62,6 +62,30 @@ def test_a_hum_is_no_speech(pitch_hz):
         assert "no speech found" in check(waveform(0.3 * samples + noise(level=1e-3))).reasons
 
 
+def buzz(seconds, pitch_hz):
+    """Pulses of a pitch [S] or constant through two resonances in turn, every 0.2 s."""
+    size = int(seconds * RATE)
+    phase = np.cumsum(np.broadcast_to(pitch_hz, size)) / RATE
+    pulses = np.diff(np.floor(phase), prepend=0)
+    low, high = (signal.lfilter(*signal.iirpeak(hz, 3, fs=RATE), pulses) for hz in (400, 2500))
+    mixed = np.where(np.arange(size) // (RATE // 5) % 2, low / low.std(), high / high.std())
+    return 0.1 * mixed + noise(seconds, 1e-4)
+
+
+def test_a_machine_whose_sound_changes_has_no_changing_pitch():
+    assert check(waveform(buzz(4, np.linspace(110, 150, 4 * RATE)))).reasons == ()  # a talker's would
+    assert check(waveform(buzz(4, 120))).reasons == ("no speech found",)
+
+
+def test_a_few_calls_in_much_noise_are_no_speech():
+    call = buzz(0.4, np.linspace(110, 220, int(0.4 * RATE)))
+    calls = np.concatenate([np.concatenate([call, noise(5, 0.03, seed)]) for seed in range(5)])
+    assert check(waveform(calls)).reasons == ("no speech found",)
+    assert (
+        check(waveform(np.concatenate([call, 0 * noise(5)] * 5))).reasons == ()
+    )  # but in silence they may be
+
+
 @pytest.mark.parametrize("samples", [np.zeros(3 * RATE), noise(level=1e-4), np.full(3 * RATE, 0.2)])
 def test_silence(samples):
     (reason,) = check(waveform(samples)).reasons
