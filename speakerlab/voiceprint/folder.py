@@ -1,0 +1,152 @@
+"""People and their voiceprints in a folder, one JSON file a person: readable, exact, safe to copy.
+
+``folder = VoiceprintFolder(Path("voiceprints"), bundle.content_hash)``; ``folder.add("ann", voiceprint)``;
+``folder.models()`` -> an ``EmbeddingTable``, one speaker model a person. Several processes may write at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import unicodedata
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from speakerlab.errors import DataError
+from speakerlab.io import atomic
+from speakerlab.types import EmbeddingTable, Float32Array
+
+MAX_NAME_BYTES = 240  # of the file name a person's name becomes; file systems allow 255
+AGAIN = "enrol this person again"
+
+
+@dataclass(frozen=True)
+class Voiceprint:
+    """One enrolled recording.
+
+    Attributes:
+        embedding: float32 [E], as the network gave it.
+        source: where the recording came from.
+        speech_s: seconds of speech in it.
+    """
+
+    embedding: Float32Array
+    source: str
+    speech_s: float
+
+
+class VoiceprintFolder:
+    """The people enrolled with one model.
+
+    Args:
+        path: the folder; made by the first ``add``.
+        model_hash: ``content_hash`` of the bundle; embeddings of another network cannot be compared.
+    """
+
+    def __init__(self, path: Path, model_hash: str) -> None:
+        self.path, self._model_hash = path, model_hash
+
+    def people(self) -> dict[str, list[Voiceprint]]:
+        """Everybody's voiceprints by name, in order of the names.
+
+        Raises:
+            DataError: a file that is damaged, or of another model.
+        """
+        found = [self._read(file) for file in self.path.glob("*.json")]
+        return dict(sorted(found))
+
+    def models(self) -> EmbeddingTable:
+        """One row a person, float32 [P, E] of length 1: the mean of the length-normalised embeddings.
+
+        Raises:
+            DataError: nobody is enrolled, or as ``people``.
+        """
+        people = self.people()
+        if not people:
+            raise DataError(self.path, "nobody is enrolled here", "run: speakerlab enroll NAME AUDIO")
+        rows = [_mean_direction([v.embedding for v in voiceprints]) for voiceprints in people.values()]
+        return EmbeddingTable(tuple(people), np.stack(rows), str(self.path))
+
+    def add(self, name: str, voiceprints: Sequence[Voiceprint]) -> int:
+        """Enrol ``voiceprints`` beside those that ``name`` has; returns how many there are now.
+
+        Raises:
+            DataError: a name that is empty or too long, embeddings that are not finite or of another size,
+                or as ``people``.
+        """
+        file = self._file(name)
+        with self._lock():
+            known = self._read(file)[1] if file.exists() else []
+            together = [*known, *voiceprints]
+            sizes = {voiceprint.embedding.shape for voiceprint in together}
+            if len(sizes) != 1 or not all(np.isfinite(v.embedding).all() for v in voiceprints):
+                raise DataError(file, "embeddings must be finite and of one size", AGAIN)
+            self._write(file, name, together)
+        return len(together)
+
+    def remove(self, name: str) -> bool:
+        """Forget ``name``; whether there was such a person."""
+        file = self._file(name)
+        if not file.exists():
+            return False
+        with self._lock():
+            existed = file.exists()
+            file.unlink(missing_ok=True)
+        return existed
+
+    def _file(self, name: str) -> Path:
+        """The file of ``name``: percent-encoded, so that no name leaves the folder."""
+        quoted = urllib.parse.quote(_normalised(name), safe=" ")
+        if not name.strip() or len(quoted) > MAX_NAME_BYTES:
+            raise DataError(self.path, f"'{name}' cannot be a name", "use 1 to 80 letters")
+        return self.path / f"{quoted}.json"
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One writer at a time: two that enrol the same person both count."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def _read(self, file: Path) -> tuple[str, list[Voiceprint]]:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            name, model_hash = str(content["name"]), content["model"]
+            voiceprints = [
+                Voiceprint(np.array(v["embedding"], dtype=np.float32), str(v["source"]), float(v["speech_s"]))
+                for v in content["voiceprints"]
+            ]
+            intact = self._file(name) == file and all(
+                v.embedding.ndim == 1 and np.isfinite(v.embedding).all() for v in voiceprints
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(file, "is not an intact voiceprint file", f"remove it and {AGAIN}") from error
+        if not (intact and voiceprints):
+            raise DataError(file, "is not an intact voiceprint file", f"remove it and {AGAIN}")
+        if model_hash != self._model_hash:
+            why = "was enrolled with another model, whose voiceprints cannot be compared with this one's"
+            raise DataError(file, why, f"{AGAIN}, in another folder or after removing it")
+        return name, voiceprints
+
+    def _write(self, file: Path, name: str, voiceprints: Sequence[Voiceprint]) -> None:
+        rows = [{**asdict(v), "embedding": v.embedding.tolist()} for v in voiceprints]
+        content = {"name": _normalised(name), "model": self._model_hash, "voiceprints": rows}
+        atomic.write_text(file, json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def _normalised(name: str) -> str:
+    """One spelling of a name that keyboards compose differently (Unicode NFC), without outer spaces."""
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def _mean_direction(embeddings: Sequence[Float32Array]) -> Float32Array:
+    unit = np.stack([embedding / np.linalg.norm(embedding) for embedding in embeddings])
+    mean = unit.mean(axis=0, dtype=np.float64)
+    direction: Float32Array = (mean / np.linalg.norm(mean)).astype(np.float32)
+    return direction
