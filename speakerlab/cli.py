@@ -1,6 +1,6 @@
 """The command ``speakerlab``: one word after it names what to do.
 
-Example: speakerlab models --json
+Example: speakerlab verify ann1.wav ann2.wav --model exp/demo/model
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from pathlib import Path
 
 # command -> module of speakerlab.bin, and its line in the help; modules are imported when they are run
 COMMANDS = {
+    "verify": ("verify_speakers", "are two recordings of one speaker?"),
+    "enroll": ("enroll_speaker", "add recordings of a person to a folder of voiceprints"),
+    "identify": ("identify_speaker", "who of the people enrolled speaks?"),
+    "people": ("list_people", "who is enrolled; forget one of them"),
+    "embed": ("embed_audio", "embeddings of recordings or a wav.scp"),
+    "train": ("train", "train a network on a data dir (what stage 4 of run.sh runs)"),
     "models": ("list_models", "table of the networks and their sizes"),
     "metrics": ("compute_metrics", "EER, minDCF and more of scores, ours or another toolkit's"),
     "convert": ("convert_model", "write a model of another toolkit as a bundle"),

@@ -32,12 +32,12 @@ class Voiceprint:
     Attributes:
         embedding: float32 [E], as the network gave it.
         source: where the recording came from.
-        speech_s: seconds of speech in it.
+        speech_s: seconds of speech in it; None where only features were known.
     """
 
     embedding: Float32Array
     source: str
-    speech_s: float
+    speech_s: float | None
 
 
 class VoiceprintFolder:
@@ -45,11 +45,21 @@ class VoiceprintFolder:
 
     Args:
         path: the folder; made by the first ``add``.
-        model_hash: ``content_hash`` of the bundle; embeddings of another network cannot be compared.
+        model_hash: ``content_hash`` of the bundle; embeddings of another network cannot be compared. None
+            where nothing is compared: to count and to remove.
     """
 
-    def __init__(self, path: Path, model_hash: str) -> None:
+    def __init__(self, path: Path, model_hash: str | None = None) -> None:
         self.path, self._model_hash = path, model_hash
+
+    def counts(self) -> dict[str, int]:
+        """How many voiceprints each person has, of whatever model, in order of the names.
+
+        Raises:
+            DataError: a file that is damaged.
+        """
+        found = [self._read(file) for file in self.path.glob("*.json")]
+        return dict(sorted((name, len(voiceprints)) for name, _, voiceprints in found))
 
     def people(self) -> dict[str, list[Voiceprint]]:
         """Everybody's voiceprints by name, in order of the names.
@@ -57,8 +67,7 @@ class VoiceprintFolder:
         Raises:
             DataError: a file that is damaged, or of another model.
         """
-        found = [self._read(file) for file in self.path.glob("*.json")]
-        return dict(sorted(found))
+        return {name: self._of_model(self._file(name)) for name in self.counts()}
 
     def models(self) -> EmbeddingTable:
         """One row a person, float32 [P, E] of length 1: the mean of the length-normalised embeddings.
@@ -81,7 +90,7 @@ class VoiceprintFolder:
         """
         file = self._file(name)
         with self._lock():
-            known = self._read(file)[1] if file.exists() else []
+            known = self._of_model(file) if file.exists() else []
             together = [*known, *voiceprints]
             sizes = {voiceprint.embedding.shape for voiceprint in together}
             if len(sizes) != 1 or not all(np.isfinite(v.embedding).all() for v in voiceprints):
@@ -114,12 +123,19 @@ class VoiceprintFolder:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
-    def _read(self, file: Path) -> tuple[str, list[Voiceprint]]:
+    def _of_model(self, file: Path) -> list[Voiceprint]:
+        _, model_hash, voiceprints = self._read(file)
+        if model_hash != self._model_hash:
+            why = "was enrolled with another model, whose voiceprints cannot be compared with this one's"
+            raise DataError(file, why, f"{AGAIN}, in another folder or after removing it")
+        return voiceprints
+
+    def _read(self, file: Path) -> tuple[str, str, list[Voiceprint]]:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            name, model_hash = str(content["name"]), content["model"]
+            name, model_hash = str(content["name"]), str(content["model"])
             voiceprints = [
-                Voiceprint(np.array(v["embedding"], dtype=np.float32), str(v["source"]), float(v["speech_s"]))
+                Voiceprint(np.array(v["embedding"], dtype=np.float32), str(v["source"]), v["speech_s"])
                 for v in content["voiceprints"]
             ]
             intact = self._file(name) == file and all(
@@ -129,10 +145,7 @@ class VoiceprintFolder:
             raise DataError(file, "is not an intact voiceprint file", f"remove it and {AGAIN}") from error
         if not (intact and voiceprints):
             raise DataError(file, "is not an intact voiceprint file", f"remove it and {AGAIN}")
-        if model_hash != self._model_hash:
-            why = "was enrolled with another model, whose voiceprints cannot be compared with this one's"
-            raise DataError(file, why, f"{AGAIN}, in another folder or after removing it")
-        return name, voiceprints
+        return name, model_hash, voiceprints
 
     def _write(self, file: Path, name: str, voiceprints: Sequence[Voiceprint]) -> None:
         rows = [{**asdict(v), "embedding": v.embedding.tolist()} for v in voiceprints]

@@ -25,7 +25,7 @@ TRACKED = [
 LIBRARY = [p for p in TRACKED if p.suffix == ".py" and p.is_relative_to(ROOT / "speakerlab")]
 SHELL = [p for p in TRACKED if p.suffix == ".sh" and not p.is_symlink()]
 STEPS = [p for p in SHELL if p.parent == ROOT / "steps"] + [ROOT / "run.sh"]
-BINS = [p.stem for p in LIBRARY if p.parent.name == "bin" and p.stem not in {"__init__", "entry"}]
+BINS = [p.stem for p in LIBRARY if p.parent.name == "bin" and "\n    entry.run(main" in p.read_text()]
 SCRIPTS_DIR = Path(sys.executable).parent
 
 

@@ -82,6 +82,8 @@ def test_another_model_is_refused(folder):
     for action in (other.people, other.models, lambda: other.add("Ann", [voiceprint(1, 0)])):
         with pytest.raises(DataError, match=r"Ann.json: was enrolled with another model"):
             action()
+    assert other.counts() == {"Ann": 1}
+    assert other.remove("Ann")
 
 
 @pytest.mark.parametrize(

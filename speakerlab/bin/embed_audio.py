@@ -1,0 +1,88 @@
+"""Embed recordings, or all of a wav.scp; embeddings are not normalised.
+
+Printed is "name [ v1 v2 ... ]", Kaldi's text form; --output-dir writes Kaldi's xvector.ark and xvector.scp
+instead. For whole data dirs and several processes: steps/extract_embeddings.sh.
+
+Example: speakerlab embed wav.scp --output-dir exp/embeddings --batch-size 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speakerlab.bin import audio_arguments, entry
+from speakerlab.errors import AudioError, SpeakerLabError
+
+if TYPE_CHECKING:
+    from speakerlab.pipeline.embedding import Embedded
+    from speakerlab.pipeline.sources import Source
+
+
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = entry.parser(__doc__)
+    parser.add_argument("audio", nargs="+", help=f"{audio_arguments.AUDIO_HELP}; or a wav.scp")
+    parser.add_argument("--output-dir", type=Path, help="write xvector.ark and xvector.scp here")
+    parser.add_argument("--batch-size", type=int, default=1, help="recordings per network call")
+    audio_arguments.add(parser)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print or write the embeddings; exits 1 if any recording could not be used, after all others.
+
+    Raises:
+        SpeakerLabError: a model that cannot be used, no recording that can.
+    """
+    model = audio_arguments.model(arguments)
+    from speakerlab.pipeline import outputs, pipeline
+    from speakerlab.pipeline.embedding import Embedded, embed
+
+    sources = _sources(arguments)
+    network = pipeline(model=model, ngpu=audio_arguments.num_gpus(arguments), batch_size=arguments.batch_size)
+    found = dict(zip(sources, embed(list(sources.items()), network.extractor, network.options), strict=True))
+    usable = {key: result for key, result in found.items() if isinstance(result, Embedded)}
+    if arguments.output_dir:
+        outputs.write(arguments.output_dir, [usable], {})
+        print(f"{arguments.output_dir}/xvector.scp: {len(usable):,} embeddings")
+    elif arguments.json:
+        print(json.dumps({key: _plain(result) for key, result in found.items()}))
+    else:
+        for key, result in usable.items():
+            print(key, "[", *(f"{value:.8g}" for value in result.embedding.tolist()), "]")
+    for result in found.values():
+        if not isinstance(result, Embedded):
+            logging.error("%s", result)
+    if len(usable) < len(found):
+        sys.exit(1)
+
+
+def _sources(arguments: argparse.Namespace) -> dict[str, Source]:
+    """Every recording of the arguments by its key in a wav.scp, or its path as it was given."""
+    from speakerlab.pipeline.sources import find
+
+    sources: dict[str, Source] = {}
+    for text in arguments.audio:
+        named = find(audio_arguments.recording(text), arguments.sample_rate, key=text)
+        twice = named.sources.keys() & sources.keys()
+        if twice:
+            raise SpeakerLabError(f"{min(twice)}: two recordings of this name")
+        sources.update(named.sources)
+    return sources
+
+
+def _plain(result: Embedded | AudioError) -> dict[str, Any]:
+    """What JSON can hold of one result."""
+    if isinstance(result, AudioError):
+        return {"error": str(result)}
+    reasons = list(result.heard.speech.reasons)
+    return {"spk_embedding": result.embedding.tolist(), "audio": result.heard.as_dict(), "reasons": reasons}
+
+
+if __name__ == "__main__":
+    entry.run(main, options())

@@ -1,0 +1,45 @@
+"""Enrol a person: the voiceprint of each recording is added to those the person has.
+
+A recording with too little speech is refused, and nothing is enrolled.
+
+Example: speakerlab enroll "Ann Smith" ann1.wav ann2.wav --voiceprints people
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from speakerlab.bin import audio_arguments, entry
+
+
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = entry.parser(__doc__)
+    parser.add_argument("name", help="the person's name")
+    parser.add_argument("audio", nargs="+", help=audio_arguments.AUDIO_HELP)
+    audio_arguments.add_voiceprints(parser)
+    audio_arguments.add(parser)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Enrol all recordings, or none.
+
+    Raises:
+        SpeakerLabError: a model or recording that cannot be used, a name that cannot be one.
+    """
+    model = audio_arguments.model(arguments)
+    audios = [audio_arguments.recording(text) for text in arguments.audio]
+    from speakerlab.predictor import Predictor
+
+    predictor = Predictor(model, arguments.voiceprints, ngpu=audio_arguments.num_gpus(arguments))
+    number = predictor.register(audios, arguments.name, arguments.sample_rate)
+    if arguments.json:
+        print(json.dumps({"name": arguments.name, "voiceprints": number}))
+    else:
+        print(f"{arguments.name}: {number} voiceprint{'s' if number > 1 else ''} in {arguments.voiceprints}")
+
+
+if __name__ == "__main__":
+    entry.run(main, options())

@@ -1,0 +1,61 @@
+"""Who of the people enrolled speaks, if anybody?
+
+Exit status: 0 somebody enrolled, 3 nobody enrolled, 4 not enough speech to decide, 1 an error.
+
+Example: speakerlab identify unknown.wav --voiceprints people --top 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from speakerlab.bin import audio_arguments, entry
+
+if TYPE_CHECKING:
+    from speakerlab.predictor import Recognition
+
+
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = entry.parser(__doc__)
+    parser.add_argument("audio", help=audio_arguments.AUDIO_HELP)
+    parser.add_argument("--top", type=int, default=5, help="how many of the nearest people to print")
+    audio_arguments.add_voiceprints(parser)
+    audio_arguments.add_threshold(parser)
+    audio_arguments.add(parser)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print who it is and exit with its status.
+
+    Raises:
+        SpeakerLabError: a model or recording that cannot be used, nobody enrolled.
+    """
+    model = audio_arguments.model(arguments)
+    audio = audio_arguments.recording(arguments.audio)
+    from speakerlab.predictor import Predictor
+
+    ngpu = audio_arguments.num_gpus(arguments)
+    predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu)
+    found = predictor.recognition(audio, sample_rate=arguments.sample_rate)
+    print(json.dumps(dataclasses.asdict(found)) if arguments.json else text_of(found, arguments.top))
+    sys.exit(0 if found.name is not None else 4 if found.reasons else 3)
+
+
+def text_of(found: Recognition, top: int) -> str:
+    """The decision, the reasons where there is none, and the nearest people."""
+    decision = "uncertain" if found.reasons else "nobody enrolled here" if found.name is None else found.name
+    threshold = found.threshold
+    lines = [f"decision   {decision}", *(f"because    {why}" for why in found.reasons)]
+    lines.append(f"threshold  {threshold.cosine:.4f} (cosine, {threshold.origin})")
+    nearest = list(found.ranking.items())[:top]
+    return "\n".join([*lines, *(f"{score:10.4f} {name}" for name, score in nearest)])
+
+
+if __name__ == "__main__":
+    entry.run(main, options())
