@@ -1,0 +1,184 @@
+"""The commands for single recordings: output, JSON, exit status, standard input, microphone, no model."""
+
+import io
+import json
+import sys
+import types
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speakerlab import cli, config
+from speakerlab.hub import bundle
+
+SETTINGS = {"model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 8}}
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, talkers):
+    """A model where recipe zero leaves it, and recordings of two talkers."""
+    path = tmp_path_factory.mktemp("here")
+    settings = config.from_mapping(bundle.EmbedderConfig, SETTINGS, "test")
+    torch.manual_seed(0)
+    bundle.save(path / "exp/demo/model", settings.model.build(feat_dim=80), settings, 80, {}, threshold=0.5)
+    for name, talker in zip("ab", talkers, strict=True):
+        for number, waveform in enumerate(talker):
+            soundfile.write(path / f"{name}{number}.wav", waveform.samples, RATE)
+    soundfile.write(path / "silence.wav", np.full(RATE * 2, 1e-5), RATE, subtype="FLOAT")
+    (path / "wav.scp").write_text("u1 a0.wav\nu2 b0.wav\nu3 none.wav\n")
+    return path
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys):
+    """Call ``speakerlab`` as the shell does: (status, stdout, stderr)."""
+    monkeypatch.chdir(folder)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["speakerlab", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code
+        else:
+            status = 0
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+def test_verify_says_score_threshold_and_decision(run):
+    status, out, _ = run("verify", "a0.wav", "a0.wav")
+    assert status == 0
+    assert out.splitlines()[0].split() == ["decision", "same", "speaker"]
+    assert "1.0000 (cosine; threshold 0.5000, published)" in out
+    assert "not calibrated" in out
+    status, out, _ = run("verify", "a0.wav", "b0.wav", "--threshold", "1")
+    assert status == 3
+    assert "different speakers" in out
+
+
+def test_verify_as_json(run):
+    status, out, _ = run("verify", "a0.wav", "b0.wav", "--json", "--threshold", "-1")
+    found = json.loads(out)
+    assert (status, found["label"], found["threshold_origin"]) == (0, "Same", "given")
+    assert -1 <= found["cosine"] <= 1
+
+
+def test_too_little_speech_is_no_decision(run):
+    status, out, _ = run("verify", "a0.wav", "silence.wav")
+    assert status == 4
+    assert "uncertain" in out
+    assert "because    second recording: silence" in out
+
+
+def test_standard_input(run, folder, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO((folder / "a0.wav").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stream)
+    status, out, _ = run("verify", "-", "a0.wav")
+    assert status == 0
+    assert "1.0000 (cosine" in out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    status, _, err = run("verify", "-", "a0.wav")
+    assert (status, err) == (1, "speakerlab verify: -: nothing on standard input\n")
+
+
+def test_people_from_enrolment_to_oblivion(run):
+    status, out, _ = run("enroll", "Ann", "a0.wav", "a1.wav", "--voiceprints", "people")
+    assert (status, out) == (0, "Ann: 2 voiceprints in people\n")
+    status, out, _ = run("enroll", "Bob", "b0.wav", "--voiceprints", "people", "--json")
+    assert (status, json.loads(out)) == (0, {"name": "Bob", "voiceprints": 1})
+    status, out, _ = run("people", "--voiceprints", "people")
+    assert (status, out) == (0, "2\tAnn\n1\tBob\n")
+    status, out, _ = run("identify", "b0.wav", "--voiceprints", "people")
+    assert status == 0
+    assert out.splitlines()[0] == "decision   Bob"
+    assert out.splitlines()[2].split() == ["1.0000", "Bob"]
+    status, out, _ = run("identify", "a0.wav", "--voiceprints", "people", "--threshold", "1", "--json")
+    found = json.loads(out)
+    assert (status, found["name"], found["nearest"]) == (
+        3,
+        None,
+        max(found["ranking"], key=found["ranking"].get),
+    )
+    assert run("identify", "silence.wav", "--voiceprints", "people")[0] == 4
+    assert run("people", "--voiceprints", "people", "--remove", "Bob")[:2] == (0, "Bob: forgotten\n")
+    status, _, err = run("people", "--voiceprints", "people", "--remove", "Bob")
+    assert (status, err) == (1, "speakerlab people: people: nobody is called 'Bob'\n")
+
+
+def test_enrolment_is_all_or_nothing(run, folder):
+    status, _, err = run("enroll", "Eve", "a0.wav", "silence.wav", "--voiceprints", "nobody")
+    assert status == 1
+    assert err.startswith("speakerlab enroll: silence.wav: cannot enrol Eve: silence")
+    assert not (folder / "nobody").exists()
+
+
+def test_embed_prints_kaldis_text_form(run):
+    status, out, _ = run("embed", "a0.wav", "b0.wav")
+    assert status == 0
+    fields = [line.split() for line in out.splitlines()]
+    assert [(one[0], one[1], one[-1], len(one)) for one in fields] == [
+        ("a0.wav", "[", "]", 11), ("b0.wav", "[", "]", 11)
+    ]  # fmt: skip
+    found = json.loads(run("embed", "a0.wav", "--json")[1])["a0.wav"]
+    np.testing.assert_allclose(found["spk_embedding"], [float(v) for v in fields[0][2:-1]], rtol=1e-6)
+    assert found["audio"]["sample_rate"] == RATE
+
+
+def test_embed_writes_what_it_can_and_fails_for_the_rest(run, folder):
+    status, out, err = run("embed", "wav.scp", "--output-dir", "out", "--batch-size", "2")
+    assert status == 1
+    assert out == "out/xvector.scp: 2 embeddings\n"
+    assert "u3: " in err
+    assert "none.wav: no such file" in err
+    table = kaldiio.load_scp(str(folder / "out" / "xvector.scp"))
+    assert sorted(table) == ["u1", "u2"]
+    alone = json.loads(run("embed", "a0.wav", "--json")[1])["a0.wav"]["spk_embedding"]
+    np.testing.assert_allclose(table["u1"], alone, atol=1e-5)
+
+
+def test_one_name_twice(run):
+    status, _, err = run("embed", "a0.wav", "a0.wav")
+    assert (status, err) == (1, "speakerlab embed: a0.wav: two recordings of this name\n")
+
+
+def test_no_model(run, tmp_path, monkeypatch):
+    status, _, err = run("verify", "a0.wav", "b0.wav", "--model", "none")
+    assert status == 1
+    assert err.count("\n") == 1
+    monkeypatch.setattr("speakerlab.bin.audio_arguments.DEFAULT_MODEL", tmp_path / "exp")
+    status, _, err = run("verify", "a0.wav", "b0.wav")
+    assert status == 1
+    assert "train one with 'bash run.sh', or download one: --model iic/" in err
+
+
+def test_the_microphone(run, monkeypatch):
+    class PortAudioError(Exception):
+        pass
+
+    def rec(frames, rate, channels, dtype):
+        assert (frames, rate, channels, dtype) == (40000, RATE, 1, "float32")
+        return np.full((frames, 1), 1e-5, dtype=np.float32)
+
+    fake = types.SimpleNamespace(rec=rec, wait=lambda: None, PortAudioError=PortAudioError)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    status, out, err = run("verify", "a0.wav", "mic:2.5")
+    assert status == 4
+    assert "recording 2.5 s: speak now" in err
+    assert "second recording: silence" in out
+    monkeypatch.setattr(fake, "rec", lambda *_, **__: (_ for _ in ()).throw(PortAudioError("no device")))
+    status, _, err = run("verify", "a0.wav", "mic")
+    assert status == 1
+    assert err.endswith("verify: the microphone cannot be used: no device\n")
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    status, _, err = run("verify", "a0.wav", "mic")
+    assert (status, err) == (
+        1, "speakerlab verify: sounddevice is not installed; run: pip install 'speakerlab[mic]'\n"
+    )  # fmt: skip
