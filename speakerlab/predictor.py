@@ -97,7 +97,8 @@ class Predictor:
             AudioError: a recording that cannot be used.
         """
         in_force = self._threshold(threshold)
-        return decide(*self._hear([first, second], sample_rate), in_force)
+        heard = self._hear([first, second], sample_rate)
+        return decide(heard[0], heard[1], in_force)
 
     def register(self, audio: Any, name: str, sample_rate: int = 16000) -> int:
         """Enrol one recording of ``name``, or a list of them, all or none, beside those there are.

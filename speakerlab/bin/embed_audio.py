@@ -53,8 +53,8 @@ def main(arguments: argparse.Namespace) -> None:
     elif arguments.json:
         print(json.dumps({key: _plain(result) for key, result in found.items()}))
     else:
-        for key, result in usable.items():
-            print(key, "[", *(f"{value:.8g}" for value in result.embedding.tolist()), "]")
+        for key, embedded in usable.items():
+            print(key, "[", *(f"{value:.8g}" for value in embedded.embedding.tolist()), "]")
     for result in found.values():
         if not isinstance(result, Embedded):
             logging.error("%s", result)
