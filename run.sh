@@ -23,6 +23,11 @@ set=""  # settings to override, e.g. "train.epochs=5 seed=1"
 num_backend_utts=1000  # training utterances whose mean embedding the back-end subtracts
 num_valid_speakers=10  # training speakers held out for the EER after each epoch
 feats_type=raw  # raw: features on the fly; fbank: stage 2 stores them
+scorer=cosine  # stage 7: cosine, plda or kaldi-plda
+lda_dim=0  # stage 7: dimensions that LDA leaves; 0: no LDA
+norm=none  # stage 8: also normalise scores by the back-end's speakers: z-norm, t-norm, s-norm or as-norm
+top_n=300  # as-norm takes so many of these speakers, the nearest
+calibrate=true  # stage 8: also give log-likelihood ratios, learned on the validation speakers' trials
 vad=energy  # stage 3: energy (Kaldi's rule) or silero (a network; needs the extra vad)
 use_vad=false  # stage 3 marks speech; extraction (and training on fbank) uses only that
 check_audio=true  # stage 1 decodes every file
@@ -32,20 +37,8 @@ batch_size=1  # utterances per network call in stage 6
 max_fail_rate=0  # share of utterances that may fail in stages 2, 3, 6
 overwrite=false  # discard results of other settings or data
 . steps/lib/parse_options.sh
-[[ $link_dir == "$PWD" ]] || recipe=${link_dir#"$PWD"/}
-previous=""
-for argument in "$@"; do # which recipe must be known before the other options are read
-  [[ $previous != --recipe ]] || recipe=$argument
-  previous=$argument
-done
-[[ ! -f conf/jobs.conf ]] || read_settings conf/jobs.conf
-if [[ -n $recipe ]]; then
-  config=$recipe/config.yaml exp=$recipe/exp
-  require_file "$config" "--recipe is a folder such as egs/mini_librispeech/campplus"
-  for file in "$(dirname "$recipe")/corpus.conf" "$recipe/recipe.conf"; do
-    [[ ! -f $file ]] || read_settings "$file"
-  done
-fi
+. steps/lib/read_recipe.sh
+read_recipe "$@"
 parse_options "$@"
 ((${#arguments[@]} == 0)) || usage_error "unexpected argument '${arguments[0]}'"
 [[ $stage =~ ^[0-9]$ && $stop_stage =~ ^[0-9]$ ]] || usage_error "--stage and --stop-stage are 0 to 9"
@@ -61,6 +54,7 @@ for dir in "${test_dirs[@]}"; do
 done
 parallel=(--nj "$nj" --max-fail-rate "$max_fail_rate" --overwrite "$overwrite")
 valid_data="" && ((num_valid_speakers == 0)) || valid_data=$exp/data/valid
+all_sets=(train ${valid_data:+valid} backend "${sets[@]}")
 models=(model untrained) # the network before training stands beside the trained one in every table
 
 in_stage() {
@@ -86,9 +80,8 @@ fi
 
 if in_stage 2 "compute features"; then
   if [[ $feats_type == fbank ]]; then
-    for name in train ${valid_data:+valid} backend "${sets[@]}"; do
-      steps/compute_fbank.sh "${parallel[@]}" --config "$config" --set "$set" \
-        "$exp/data/$name" "$exp/feats/$name"
+    for name in "${all_sets[@]}"; do
+      steps/compute_fbank.sh "${parallel[@]}" --config "$config" --set "$set" "$exp/data/$name" "$exp/feats/$name"
     done
   else
     log "features are computed on the fly (--feats-type raw)"
@@ -97,7 +90,7 @@ fi
 
 if in_stage 3 "voice activity"; then
   if [[ $use_vad == true ]]; then
-    for name in train ${valid_data:+valid} backend "${sets[@]}"; do
+    for name in "${all_sets[@]}"; do
       steps/compute_vad.sh "${parallel[@]}" --config "$config" --set "$set" --vad "$vad" \
         "$exp/data/$name" "$exp/vad/$name"
     done
@@ -118,7 +111,7 @@ fi
 
 if in_stage 6 "extract embeddings"; then
   for model in "${models[@]}"; do
-    for name in backend "${sets[@]}"; do
+    for name in "${all_sets[@]:1}"; do # all but train
       steps/extract_embeddings.sh "${parallel[@]}" --gpus "$gpus" --batch-size "$batch_size" \
         --feats-type "$feats_type" --use-vad "$use_vad" \
         "$exp/$model" "$exp/data/$name" "$exp/embeddings/$model/$name"
@@ -126,19 +119,23 @@ if in_stage 6 "extract embeddings"; then
   done
 fi
 
-if in_stage 7 "train the back-end (mean of training embeddings, length normalisation)"; then
+if in_stage 7 "train the back-end (mean, length normalisation, $scorer)"; then
   for model in "${models[@]}"; do
-    steps/train_backend.sh "$exp/embeddings/$model/backend" "$exp/backend/$model.json"
+    steps/train_backend.sh --scorer "$scorer" --lda-dim "$lda_dim" --utt2spk "$exp/data/backend/utt2spk" \
+      "$exp/embeddings/$model/backend" "$exp/backend/$model.json"
   done
 fi
 
 if in_stage 8 "score trials"; then
+  calibrate_on="" && [[ $calibrate == false || -z $valid_data ]] || calibrate_on=valid
   for model in "${models[@]}"; do
-    for name in "${sets[@]}"; do
-      steps/score_trials.sh --backend "$exp/backend/$model.json" \
-        "$exp/embeddings/$model/$name" "$exp/data/$name" "$exp/scores/$model/$name"
-    done
+    further=() && [[ $model != model ]] || further=(--norm "$norm" --top-n "$top_n" --calibrate-on "$calibrate_on")
+    steps/score_sets.sh --backend "$exp/backend/$model.json" "${further[@]}" \
+      "$exp/data" "$exp/embeddings/$model" "$exp/scores/$model" "${sets[@]}"
   done
+  [[ -z $calibrate_on ]] ||
+    steps/calibrate_model.sh "$exp/model" "$exp/embeddings/model/valid" "$exp/data/valid/trials" ||
+    log "the model keeps no threshold of its own; verification needs one given" # a network that learned little
 fi
 
 if in_stage 9 "metrics and plots"; then

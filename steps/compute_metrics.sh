@@ -21,9 +21,9 @@ data_dir=${arguments[0]} scores_dir=${arguments[1]} out_dir=${arguments[2]}
 systems=()
 for name in "${arguments[@]:3}"; do
   for list in $(trial_lists "$data_dir/$name"); do
-    for system in "$scores_dir"/*/; do
-      require_file "$system$name/$list" "run steps/score_trials.sh first"
-      systems+=(--system "$(basename "$system")" "$data_dir/$name/$list" "$system$name/$list")
+    for system in "$scores_dir"/*; do
+      require_file "$system/$name/$list" "run steps/score_trials.sh first"
+      systems+=(--system "$(basename "$system")" "$data_dir/$name/$list" "$system/$name/$list")
     done
   done
 done

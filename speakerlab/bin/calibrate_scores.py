@@ -37,7 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
     calibration = calibration_file.load(arguments.calibration)
     table = calibration.llr(read_inputs(arguments), str(arguments.calibration))
     card = {
-        "kind": "log-likelihood ratios, natural log",
+        "llr": True,  # natural log; reports then show Cllr and actDCF
         "trials": str(arguments.trials),
         "systems": dict(arguments.systems),
         "measures": [f"{rule}={path}" for rule, path in arguments.measure],

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from speakerlab.data.tables import read_utt2spk
 from speakerlab.errors import DataError
-from speakerlab.io import foreign_scores
+from speakerlab.io import foreign_scores, scores
 from speakerlab.report.evaluation import Scored
 from speakerlab.types import TrialList
 
@@ -108,7 +108,7 @@ def _check_names(systems: Sequence[System]) -> None:
 
 
 def _card_says_llr(path: Path) -> bool:
-    card = path.with_name(f"{path.name}.json")
+    card = scores.card_path(path)
     if not card.exists():
         return False
     try:

@@ -51,9 +51,13 @@ def test_the_driver_ends_with_a_table_and_a_plot(finished):
     lines = done.stdout.splitlines()
     blank = lines.index("")
     table = [line.split() for line in lines[:blank] if line.startswith(("model", "untrained"))]
-    assert [row[:2] for row in table] == [["model", "test/trials"], ["untrained", "test/trials"]]
+    systems = ["model", "model-calibrated", "untrained"]
+    assert [row[:2] for row in table] == [[system, "test/trials"] for system in systems]
     assert "[" in lines[blank - 2]
-    assert lines[blank + 2].split()[:3] == ["untrained", "model", "test/trials"]
+    calibration = next(line for line in lines[blank + 1 :] if line.startswith("model-calibrated"))
+    assert calibration.split()[1] == "test/trials"
+    compared = [line.split()[:3] for line in lines[blank + 1 :] if line.startswith("untrained")]
+    assert compared == [["untrained", "model", "test/trials"]]
     assert lines[-2:] == [f"report: {work}/exp/results/report.html", f"plots: {work}/exp/results"]
     assert (work / "exp/results/det.png").read_bytes().startswith(b"\x89PNG")
     page = (work / "exp/results/report.html").read_text()
@@ -80,7 +84,7 @@ def test_stored_features_and_vad_give_a_system_too(toy_data, tmp_path):
     done = bash("run.sh", *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "exp/data/train/feats.scp").exists()
-    assert done.stdout.splitlines()[-1].startswith("DET plot: ")
+    assert done.stdout.splitlines()[-1] == f"plots: {tmp_path}/exp/results"
 
 
 @pytest.mark.parametrize(
