@@ -1,7 +1,4 @@
-"""mvector's networks that have our parameters' names and shapes, in a bundle of ours.
-
-Its TDNN and Res2Net are other architectures than ours; it has no directory format of its own that is read.
-"""
+"""mvector's networks in a bundle of ours; it has no directory format of its own that is read."""
 
 import peers
 import pytest
@@ -17,12 +14,26 @@ CASES = {
     "eres2netv2": ({"m_channels": 32}, "eres2net", "ERes2NetV2", {}),
     "ecapa_tdnn": ({"channels": [512, 512, 512, 512, 1536]}, "ecapa_tdnn", "EcapaTdnn", {}),
     "resnet_se": ({}, "resnet_se", "ResNetSE", {}),
+    "mvector_tdnn": ({}, "tdnn", "TDNN", {}),
+    "mvector_res2net": ({}, "res2net", "Res2Net", {}),
 }
+POOLINGS = {"asp": "ASP", "sap": "SAP", "tap": "TAP", "tsp": "TSP"}
+
+
+@pytest.mark.parametrize("pooling", ["sap", "tap", "tsp"])
+@pytest.mark.parametrize("name", ["mvector_tdnn", "mvector_res2net"])
+def test_network_with_another_pooling(tmp_path, name, pooling):
+    _, file, cls, _ = CASES[name]
+    check(tmp_path, name, ({"pooling": pooling}, file, cls, {"pooling_type": POOLINGS[pooling]}))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_network(tmp_path, name):
-    settings, file, cls, arguments = CASES[name]
+    check(tmp_path, name, CASES[name])
+
+
+def check(tmp_path, name, case):
+    settings, file, cls, arguments = case
     make = getattr(peers.module(f"mvector.models.{file}"), cls)
     network = peers.build(lambda: make(input_size=80, **arguments))
     config = config_io.from_mapping(bundle.EmbedderConfig, {"model": {"name": name, **settings}}, "test")
