@@ -49,6 +49,10 @@ class AudioError(SpeakerLabError):
         super().__init__(f"{name}: {why}")
 
 
+class SilenceError(AudioError):
+    """The audio can be read and has no sound; a window of a long recording may do without."""
+
+
 class ConfigError(SpeakerLabError):
     """A configuration is not valid; ``problems`` lists every fault found, one line each."""
 

@@ -8,21 +8,19 @@ Example: python -m speakerlab.bin.extract_embeddings --model exp/first/model dat
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import os
 from pathlib import Path
-
-import torch
 
 from speakerlab import logs
 from speakerlab.bin import entry
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.fingerprint import fingerprint
+from speakerlab.embed.extraction import embeddings
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.inputs import UtteranceInputs
-from speakerlab.errors import AudioError
+from speakerlab.embed.session import BACKENDS, PRECISIONS, SessionConfig
 from speakerlab.hub.load import load_model
 from speakerlab.io.parts import PartStore
-from speakerlab.types import Float32Array, Utterance
 
 
 def options() -> argparse.ArgumentParser:
@@ -35,6 +33,10 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--feats-type", choices=("raw", "fbank"), default="raw", help="audio or feats.scp")
     parser.add_argument("--use-vad", action="store_true", help="only frames that vad.scp calls speech")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    backends = (*BACKENDS, "auto")
+    parser.add_argument("--backend", choices=backends, default="torch", help="auto: the fastest here")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16: GPU, or OpenVINO")
+    parser.add_argument("--window-s", type=float, default=0.0, help="cut longer utterances; 0 cuts none")
     entry.add_job_options(parser)
     return parser
 
@@ -46,40 +48,37 @@ def main(arguments: argparse.Namespace) -> None:
     inputs_from = ["wav.scp", "segments"] if arguments.feats_type == "raw" else ["feats.scp"]
     inputs_from += ["vad.scp"] if arguments.use_vad else []
     made_from = {"model": loaded.content_hash, **fingerprint(arguments.data_dir, inputs_from)}
+    made_from.update(deviations(arguments))
     store = PartStore(arguments.out_dir, "embeddings", data.utt_ids, made_from)
     store.check_or_claim()
-    extractor = Extractor.of_bundle(loaded, arguments.device)
-    inputs = UtteranceInputs(data, extractor, feats_type=arguments.feats_type, use_vad=arguments.use_vad)
-    utterances = {str(utterance.utt_id): utterance for utterance in data.utterances}
     parts = store.pending(arguments.job, arguments.num_jobs)
+    if not parts:
+        return
+    extractor = Extractor.of_bundle(loaded, arguments.device, session_config(arguments))
+    inputs = UtteranceInputs(
+        data,
+        extractor,
+        feats_type=arguments.feats_type,
+        use_vad=arguments.use_vad,
+        window_s=arguments.window_s,
+    )
+    utterances = {str(utterance.utt_id): utterance for utterance in data.utterances}
     for part in logs.progress(parts, "parts", len(parts)):
         members = [utterances[key] for key in part.keys]
-        store.write(part, embed(members, inputs, extractor, arguments.batch_size))
+        store.write(part, embeddings(members, inputs, extractor, arguments.batch_size))
 
 
-def embed(
-    utterances: Sequence[Utterance], inputs: UtteranceInputs, extractor: Extractor, batch_size: int
-) -> Iterator[tuple[str, Float32Array | AudioError]]:
-    """The embedding [E] of each utterance, or the reason why it has none."""
-    batch: list[tuple[str, torch.Tensor]] = []
-    for utterance in utterances:
-        try:
-            batch.append((utterance.utt_id, inputs[utterance]))
-        except AudioError as error:
-            yield utterance.utt_id, error
-        if len(batch) == batch_size:
-            yield from _flush(batch, extractor)
-            batch = []
-    if batch:
-        yield from _flush(batch, extractor)
+def deviations(arguments: argparse.Namespace) -> dict[str, str]:
+    """Options other than the default that change embeddings; in fp32, back-ends agree to 1e-4."""
+    found = {} if arguments.precision == "fp32" else {"precision": arguments.precision}
+    return found if not arguments.window_s else {**found, "window_s": f"{arguments.window_s:g}"}
 
 
-def _flush(
-    batch: Sequence[tuple[str, torch.Tensor]], extractor: Extractor
-) -> Iterator[tuple[str, Float32Array | AudioError]]:
-    matrix = extractor.embed_features([feats for _, feats in batch])
-    for (utt_id, _), embedding in zip(batch, matrix, strict=True):
-        yield utt_id, embedding
+def session_config(arguments: argparse.Namespace) -> SessionConfig:
+    """Back-end and precision asked for, the threads that the launcher gives, and the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    return SessionConfig(cache / "speakerlab", arguments.backend, arguments.precision, threads)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 
+from speakerlab.embed.backends import open_session
+from speakerlab.embed.session import Session, SessionConfig
+from speakerlab.embed.torch_session import TorchSession
 from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.frontend.cmvn import apply_cmvn
 from speakerlab.types import Float32Array, Waveform
@@ -33,18 +36,32 @@ def pick_device(name: str) -> torch.device:
 
 
 class Extractor:
-    """Turns waveforms or features into embeddings; holds the network on one device."""
+    """Turns waveforms or features into embeddings; ``session`` runs the network, by default torch."""
 
-    def __init__(self, config: EmbedderConfig, model: torch.nn.Module, device: str = "cpu") -> None:
-        self.device = pick_device(device)
+    def __init__(
+        self,
+        config: EmbedderConfig,
+        model: torch.nn.Module,
+        device: str = "cpu",
+        session: Session | None = None,
+    ) -> None:
         self.config = config
         self.frontend = config.frontend.build()
-        self.model = model.to(self.device).eval()
+        self.session = session or TorchSession(model, pick_device(device))
+        self.min_frames = int(cast("int", model.min_frames))
 
     @classmethod
-    def of_bundle(cls, bundle: Bundle, device: str = "cpu") -> Extractor:
-        """The extractor of a loaded bundle."""
-        return cls(bundle.config, bundle.model, device)
+    def of_bundle(
+        cls, bundle: Bundle, device: str = "cpu", running: SessionConfig | None = None
+    ) -> Extractor:
+        """The extractor of a loaded bundle; ``running`` chooses back-end and precision (torch, fp32).
+
+        Raises:
+            SpeakerLabError: there is no such device, or the back-end cannot run the network on it.
+            MissingExtraError: the back-end is not installed.
+        """
+        session = open_session(bundle, pick_device(device), running) if running else None
+        return cls(bundle.config, bundle.model, device, session)
 
     @property
     def sample_rate(self) -> int:
@@ -71,19 +88,13 @@ class Extractor:
             if len(voiced) != len(feats):
                 raise AudioError(utt_id, f"{len(feats)} frames but {len(voiced)} voice decisions")
             feats = feats[torch.from_numpy(voiced > 0)]
-        minimum = int(cast("int", self.model.min_frames))
-        if len(feats) < minimum:
-            raise AudioError(utt_id, f"{len(feats)} frames of speech, the model needs {minimum}")
+        if len(feats) < self.min_frames:
+            raise AudioError(utt_id, f"{len(feats)} frames of speech, the model needs {self.min_frames}")
         return apply_cmvn(feats, self.config.cmvn)
 
-    @torch.inference_mode()
     def embed_features(self, batch: Sequence[torch.Tensor]) -> Float32Array:
-        """Embeddings [B, E] of normalised features, each [T, F]; lengths are masked."""
-        lengths = torch.tensor([len(feats) for feats in batch])
-        padded = torch.nn.utils.rnn.pad_sequence(list(batch), batch_first=True)
-        embeddings = self.model(padded.to(self.device), lengths.to(self.device))
-        result: Float32Array = embeddings.float().cpu().numpy()
-        return result
+        """Embeddings [B, E] of normalised features, each [T, F], as if each were alone."""
+        return self.session.embed([np.ascontiguousarray(feats.numpy()) for feats in batch])
 
     def embed(self, waveforms: Sequence[Waveform]) -> Float32Array:
         """Embeddings [B, E] of whole waveforms at ``sample_rate``."""

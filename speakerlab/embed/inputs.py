@@ -5,16 +5,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 
 from speakerlab.data.datadir import DataDir
+from speakerlab.embed import windows
 from speakerlab.embed.extractor import Extractor
-from speakerlab.errors import AudioError
+from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.io import audio
 from speakerlab.io.ark import FeatureTable
-from speakerlab.types import Float32Array, Utterance
+from speakerlab.types import Float32Array, Segment, Utterance, Waveform
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An utterance, or a window of a long one.
+
+    Attributes:
+        utt_id: the utterance.
+        seconds: its length where it is a window, else 0.
+        feats: model input [T, F], or what is wrong with the audio.
+    """
+
+    utt_id: str
+    seconds: float
+    feats: torch.Tensor | AudioError
 
 
 class UtteranceInputs:
@@ -25,10 +42,20 @@ class UtteranceInputs:
         extractor: gives front end and normalisation.
         feats_type: ``raw`` computes features from audio, ``fbank`` reads ``feats.scp``.
         use_vad: keep only the frames that ``vad.scp`` calls speech.
+        window_s: ``pieces`` cuts utterances that last longer than this many seconds; 0 cuts none.
+
+    Raises:
+        SpeakerLabError: windows of stored features, of voiced frames, or of less than a second.
     """
 
-    def __init__(self, data: DataDir, extractor: Extractor, *, feats_type: str, use_vad: bool) -> None:
-        self._data, self._extractor = data, extractor
+    def __init__(
+        self, data: DataDir, extractor: Extractor, *, feats_type: str, use_vad: bool, window_s: float = 0.0
+    ) -> None:
+        if window_s and (feats_type == "fbank" or use_vad):
+            raise SpeakerLabError("windows are cut from audio; leave out --feats-type fbank and --use-vad")
+        if window_s and window_s < 1:
+            raise SpeakerLabError(f"windows of {window_s:g} s are too short; --window-s is 0, or 1 and more")
+        self._data, self._extractor, self._window_s = data, extractor, window_s
         feats = FeatureTable(data.path / "feats.scp") if feats_type == "fbank" else None
         self._feats: Mapping[str, Float32Array] | None = feats
         self._voiced = FeatureTable(data.path / "vad.scp") if use_vad else None
@@ -43,11 +70,44 @@ class UtteranceInputs:
         voiced = self._voiced[utt_id] if self._voiced is not None else None
         return self._extractor.normalise(utt_id, self._raw(utterance), voiced)
 
+    def pieces(self, utterance: Utterance) -> Iterator[Piece]:
+        """The windows of ``utterance``, one at a time, or it alone where it is not long."""
+        segments = [utterance.segment]
+        try:
+            if self._window_s:
+                segments = windows.cut(utterance.segment, self._duration_s(utterance), self._window_s)
+        except AudioError as error:
+            yield Piece(utterance.utt_id, 0.0, error)
+            return
+        for segment in segments:
+            yield self._whole(utterance) if len(segments) == 1 else self._window(segment)
+
+    def _whole(self, utterance: Utterance) -> Piece:
+        try:
+            return Piece(utterance.utt_id, 0.0, self[utterance])
+        except AudioError as error:
+            return Piece(utterance.utt_id, 0.0, error)
+
+    def _window(self, segment: Segment) -> Piece:
+        try:
+            waveform = self._waveform(segment)
+            feats = self._extractor.normalise(segment.utt_id, self._extractor.features(waveform), None)
+        except AudioError as error:
+            return Piece(segment.utt_id, 0.0, error)
+        return Piece(segment.utt_id, waveform.duration_s, feats)
+
+    def _duration_s(self, utterance: Utterance) -> float:
+        segment = utterance.segment
+        if segment.end_s is None:
+            return audio.duration_s(self._data.recordings[segment.rec_id]) - segment.start_s
+        return segment.end_s - segment.start_s
+
+    def _waveform(self, segment: Segment) -> Waveform:
+        return audio.read(self._data.recordings[segment.rec_id], segment, self._extractor.sample_rate)
+
     def _raw(self, utterance: Utterance) -> torch.Tensor:
         if self._feats is None:
-            recording = self._data.recordings[utterance.segment.rec_id]
-            waveform = audio.read(recording, utterance.segment, self._extractor.sample_rate)
-            return self._extractor.features(waveform)
+            return self._extractor.features(self._waveform(utterance.segment))
         feats = torch.from_numpy(self._feats[utterance.utt_id].copy())
         dim = int(self._extractor.frontend.dim)
         if feats.ndim != 2 or feats.shape[1] != dim:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from speakerlab.errors import AudioError
+from speakerlab.errors import AudioError, SilenceError
 from speakerlab.io import atomic
 from speakerlab.types import Float32Array, Recording, Segment, Waveform
 
@@ -46,6 +46,10 @@ class Channels:
 
     samples: Float32Array
     sample_rate: int
+
+
+class _SilenceError(_DecodeError):
+    """The audio is whole and has no sound."""
 
 
 def read(recording: Recording, segment: Segment | None = None, sample_rate: int | None = None) -> Waveform:
@@ -148,6 +152,8 @@ def _named(name: str, source: str) -> Iterator[None]:
     """Turn every fault of opening and decoding into an ``AudioError`` naming utterance and source."""
     try:
         yield
+    except _SilenceError as error:
+        raise SilenceError(name, f"{source}: {error}") from error
     except _DecodeError as error:
         raise AudioError(name, f"{source}: {error}") from error
     except FileNotFoundError as error:
@@ -246,7 +252,7 @@ def _decode(
     rate = channels.sample_rate
     samples = _mono(channels.samples, channel)
     if _check_samples(samples, rate) < SILENCE_PEAK:
-        raise _DecodeError(f"silent: no sample reaches {SILENCE_PEAK}")
+        raise _SilenceError(f"silent: no sample reaches {SILENCE_PEAK}")
     if sample_rate is not None and sample_rate != rate:
         samples = _resampled(samples, rate, sample_rate)
     return Waveform(np.clip(samples, -1.0, 1.0), sample_rate or rate)

@@ -1,0 +1,57 @@
+"""What runs a network: features in, embeddings out, whatever library does the sums.
+
+``session.embed([feats])`` -> float32 [1, E]; ``embed.backends.open_session`` gives one for a bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from speakerlab.types import Float32Array
+
+BACKENDS = ("torch", "onnx", "openvino")
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How a network is run.
+
+    Attributes:
+        cache_dir: where exported and compiled graphs are kept.
+        backend: ``torch``, ``onnx`` (ONNX Runtime), ``openvino``, or ``auto``: the fastest on this machine.
+        precision: ``fp32`` or ``bf16``.
+        num_threads: threads of one network call.
+    """
+
+    cache_dir: Path
+    backend: str = "torch"
+    precision: str = "fp32"
+    num_threads: int = 1
+
+
+class Session(Protocol):
+    """A network ready to run."""
+
+    def embed(self, batch: Sequence[Float32Array]) -> Float32Array:
+        """Embeddings [B, E] of normalised features, each [T, F], T free."""
+        ...
+
+
+def by_length(batch: Sequence[Float32Array], run: Callable[[Float32Array], Float32Array]) -> Float32Array:
+    """``run`` ([B, T, F] -> [B, E]) on the features of each length together, rows in the order of ``batch``.
+
+    An exported graph knows no padding, so only equal lengths share a call.
+    """
+    lengths: dict[int, list[int]] = {}
+    for row, feats in enumerate(batch):
+        lengths.setdefault(len(feats), []).append(row)
+    found = [run(np.stack([batch[row] for row in rows])) for rows in lengths.values()]
+    order = np.concatenate([np.asarray(rows) for rows in lengths.values()])
+    result: Float32Array = np.concatenate(found)[np.argsort(order)]
+    return result

@@ -1,0 +1,169 @@
+"""Every back-end gives torch's embeddings; graphs are cached, shared, and rebuilt when damaged."""
+
+import json
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from speakerlab import config as config_io
+from speakerlab.embed import backends
+from speakerlab.embed.backends import open_session
+from speakerlab.embed.extractor import Extractor
+from speakerlab.embed.graph_cache import GraphCache
+from speakerlab.embed.session import SessionConfig
+from speakerlab.errors import DataError, MissingExtraError, SpeakerLabError
+from speakerlab.hub import bundle
+from speakerlab.types import Waveform
+
+SETTINGS = {
+    "frontend": {"name": "fbank", "num_mels": 24},
+    "model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 16},
+}
+CPU = torch.device("cpu")
+TOLERANCE = 1e-4  # of the largest component, as between implementations
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    config = config_io.from_mapping(bundle.EmbedderConfig, SETTINGS, "test")
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("bundle") / "m"
+    bundle.save(path, config.model.build(feat_dim=24), config, 24, {})
+    return bundle.load(path)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def features():
+    rng = np.random.default_rng(1)
+    return [rng.standard_normal((length, 24)).astype(np.float32) for length in (70, 311, 99, 311, 1203)]
+
+
+def cosines(ours, theirs):
+    return (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino", "auto"])
+def test_backends_equal_torch_alone_and_in_a_batch(loaded, cache, backend):
+    expected = np.concatenate(
+        [open_session(loaded, CPU, SessionConfig(cache)).embed([f]) for f in features()]
+    )
+    session = open_session(loaded, CPU, SessionConfig(cache, backend))
+    alone = np.concatenate([session.embed([f]) for f in features()])
+    for found in (session.embed(features()), alone):
+        assert found.shape == (5, 16)
+        assert found.dtype == np.float32
+        assert np.abs(found - expected).max() < TOLERANCE * np.abs(expected).max()
+
+
+def test_bf16_stays_close_to_fp32(loaded, cache):
+    import openvino
+
+    config = SessionConfig(cache, "openvino", "bf16")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(SpeakerLabError, match="no bf16"):
+            open_session(loaded, CPU, config)
+        return
+    expected = open_session(loaded, CPU, SessionConfig(cache)).embed(features())
+    found = open_session(loaded, CPU, config).embed(features())
+    assert np.abs(found - expected).max() > 1e-6, "bf16 was not used"
+    assert cosines(found, expected).min() > 0.999
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_precision_that_a_backend_lacks_is_refused(loaded, cache, backend):
+    with pytest.raises(SpeakerLabError, match="bf16.*--backend openvino"):
+        open_session(loaded, CPU, SessionConfig(cache, backend, "bf16"))
+
+
+def test_graphs_are_for_the_cpu(loaded, cache):
+    with pytest.raises(SpeakerLabError, match="CPU only"):
+        open_session(loaded, torch.device("cuda"), SessionConfig(cache, "onnx"))
+
+
+@pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_a_missing_package_is_one_line(loaded, cache, monkeypatch, backend, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"{package} is not installed.*\[{backend}\]"):
+        open_session(loaded, CPU, SessionConfig(cache, backend))
+
+
+def test_a_batch_of_an_extractor_takes_any_backend(loaded, cache):
+    rng = np.random.default_rng(2)
+    waves = [Waveform(0.1 * rng.standard_normal(n).astype(np.float32), 16000) for n in (16000, 23456)]
+    expected = Extractor.of_bundle(loaded).embed(waves)
+    found = Extractor.of_bundle(loaded, "cpu", SessionConfig(cache, "onnx")).embed(waves)
+    assert np.abs(found - expected).max() < TOLERANCE * np.abs(expected).max()
+
+
+def test_the_choice_is_measured_once_kept_and_said(loaded, cache, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    first = backends.fastest(loaded, SessionConfig(cache))
+    times = json.loads(next(cache.glob("choice-*.json")).read_text())
+    assert set(times) == {"torch", "onnx", "openvino"}
+    assert first == min(times, key=times.get)
+    assert f"back-end {first} is the fastest" in caplog.text
+    monkeypatch.setattr(backends, "_measured", lambda *_: pytest.fail("measured again"))
+    assert backends.fastest(loaded, SessionConfig(cache)) == first
+
+
+def test_auto_without_any_graph_is_torch(loaded, tmp_path, monkeypatch):
+    for package in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert backends.fastest(loaded, SessionConfig(tmp_path)) == "torch"
+    with pytest.raises(SpeakerLabError, match="no back-end here runs bf16"):
+        backends.fastest(loaded, SessionConfig(tmp_path, precision="bf16"))
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_damaged_graph_is_rebuilt(loaded, cache, backend, caplog):
+    config = SessionConfig(cache, backend)
+    expected = open_session(loaded, CPU, config).embed(features())
+    files = [p for p in cache.iterdir() if p.suffix in {".onnx", ".blob"}]
+    for path in files:
+        path.write_bytes(path.read_bytes()[:1000])
+    assert np.array_equal(open_session(loaded, CPU, config).embed(features()), expected)
+    assert "is damaged and made anew" in caplog.text
+    assert len([p for p in files if p.stat().st_size > 1000]) >= 2  # the exported graph and its own
+
+
+def test_workers_that_want_one_file_build_it_once(tmp_path):
+    built = []
+
+    def build(path):
+        built.append(path)
+        path.write_text("content")
+
+    def worker():
+        assert GraphCache(tmp_path / "c").get("x", "txt", {"k": "1"}, build).read_text() == "content"
+
+    threads = [threading.Thread(target=worker) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+    GraphCache(tmp_path / "c").get("x", "txt", {"k": "2"}, build)
+    assert len(built) == 2
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path):
+    def fail(path):
+        path.write_text("half")
+        raise SpeakerLabError("no")
+
+    with pytest.raises(SpeakerLabError):
+        GraphCache(tmp_path).get("x", "txt", {}, fail)
+    assert [p.suffix for p in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="XDG_CACHE_HOME"):
+        GraphCache(tmp_path / "file").get("x", "txt", {}, lambda path: path.write_text(""))
