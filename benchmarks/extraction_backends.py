@@ -34,9 +34,10 @@ import peers  # noqa: E402
 from speakerlab import config as config_io  # noqa: E402
 from speakerlab.bin import entry  # noqa: E402
 from speakerlab.data.datadir import DataDir  # noqa: E402
-from speakerlab.embed.backends import open_session  # noqa: E402
+from speakerlab.embed import graphs  # noqa: E402
 from speakerlab.embed.extraction import embeddings  # noqa: E402
 from speakerlab.embed.extractor import Extractor  # noqa: E402
+from speakerlab.embed.graph_cache import GraphCache  # noqa: E402
 from speakerlab.embed.inputs import UtteranceInputs  # noqa: E402
 from speakerlab.embed.session import SessionConfig  # noqa: E402
 from speakerlab.errors import AudioError, SpeakerLabError  # noqa: E402
@@ -154,8 +155,7 @@ def methods(work: Work, cache: Path) -> dict[str, Callable[[], None]]:
     found: dict[str, Callable[[], None]] = {"eager loop": work.loop}
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
-    open_session(work.bundle, torch.device("cpu"), SessionConfig(cache, "onnx"))  # exports the graph
-    graph = max(cache.glob("graph-*.onnx"), key=lambda path: path.stat().st_mtime)
+    graph = graphs.exported(work.bundle, GraphCache(cache))
     bare = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
     found["bare ORT call"] = functools.partial(work.bare, bare)
     for backend, precision in OURS:
@@ -223,13 +223,14 @@ def main(arguments: argparse.Namespace) -> None:
     os.sched_setaffinity(0, {core})
     torch.set_num_threads(1)
     data = DataDir.load(arguments.data)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "speakerlab"
     print(f"one thread on core {core}, torch {torch.__version__}, numpy {np.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.models:
             scratch = Path(folder) / name
             scratch.mkdir()
             work = Work(name, data, arguments.num_utts, scratch)
-            report(work, arguments.repeats, Path(folder) / "cache")
+            report(work, arguments.repeats, cache)
 
 
 if __name__ == "__main__":
