@@ -47,7 +47,8 @@ class Extractor:
     ) -> None:
         self.config = config
         self.frontend = config.frontend.build()
-        self.session = session or TorchSession(model, pick_device(device))
+        self.device = pick_device(device)
+        self.session = session or TorchSession(model, self.device)
         self.min_frames = int(cast("int", model.min_frames))
 
     @classmethod
