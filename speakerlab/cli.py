@@ -21,6 +21,7 @@ COMMANDS = {
     "models": ("list_models", "table of the networks and their sizes"),
     "metrics": ("compute_metrics", "EER, minDCF and more of scores, ours or another toolkit's"),
     "convert": ("convert_model", "write a model of another toolkit as a bundle"),
+    "export": ("export_model", "write a model as an ONNX file, checked against the network"),
 }
 
 

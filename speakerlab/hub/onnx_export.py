@@ -9,34 +9,55 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from speakerlab.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from speakerlab.hub.onnx_waveform import WaveformEmbedder
 
 OPSET = 18
 EXAMPLE = (2, 345)  # utterances, frames: any size above min_frames gives the same graph
 
 
 def export(model: torch.nn.Module, feat_dim: int, path: Path) -> None:
-    """Write ``model`` (any registered network) to ``path``.
-
-    The exporter's own optimiser stays off: it changes the epsilon of batch normalisation (relative error
-    6e-5 in a TDNN of five layers), and runtimes optimise when they load.
+    """Write ``model`` (any registered network) to ``path``: input ``feature`` [batch, frames, feat_dim].
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
+    """
+    # An axis of one frame would be taken for a constant, and strides may leave one; what the graph accepts
+    # does not depend on this number.
+    shortest = max(64, int(cast("int", model.min_frames)))
+    example = torch.randn(EXAMPLE[0], max(EXAMPLE[1], shortest), feat_dim)
+    _write(model, example, {"feature": torch.export.Dim("frames", min=shortest)}, path)
+
+
+def export_waveform(embedder: WaveformEmbedder, path: Path) -> None:
+    """Write ``embedder`` to ``path``: input ``waveform`` [batch, samples] in [-1, 1].
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
+    shortest = embedder.min_samples(64)
+    example = 0.1 * torch.randn(EXAMPLE[0], embedder.min_samples(EXAMPLE[1]))
+    _write(embedder, example, {"waveform": torch.export.Dim("samples", min=shortest)}, path)
+
+
+def _write(model: torch.nn.Module, example: torch.Tensor, axis: dict[str, Any], path: Path) -> None:
+    """``model`` at ``path``; ``axis`` is the input's name and its dynamic axis 1, beside the batch.
+
+    The exporter's own optimiser stays off: it changes the epsilon of batch normalisation (relative error
+    6e-5 in a TDNN of five layers), and runtimes optimise when they load.
     """
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("onnxscript", "onnx") from error
-    # An axis of one frame would be taken for a constant, and strides may leave one; what the graph accepts
-    # does not depend on this number.
-    shortest = max(64, int(cast("int", model.min_frames)))
-    axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("frames", min=shortest)}
-    example = torch.randn(EXAMPLE[0], max(EXAMPLE[1], shortest), feat_dim)
+    ((name, dynamic),) = axis.items()
+    axes = {0: torch.export.Dim("batch", min=1), 1: dynamic}
     exporter_log = logging.getLogger("torch.onnx")
     level = exporter_log.level
     exporter_log.setLevel(logging.ERROR)
@@ -48,7 +69,7 @@ def export(model: torch.nn.Module, feat_dim: int, path: Path) -> None:
                 (example,),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=["feature"],
+                input_names=[name],
                 dynamic_shapes=(axes,),
                 verbose=False,
                 optimize=False,
