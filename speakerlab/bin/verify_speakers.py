@@ -52,6 +52,8 @@ def text_of(result: dict[str, object]) -> str:
         f"{result['threshold_origin']})",
         f"confidence {confidence(result['llr'])}",
     ]
+    if result["label"] == "Different" and isinstance(result["llr"], float) and result["llr"] > 0:
+        lines.append("note       not likely enough for the operating point that the threshold is for")
     reasons = result["reasons"]
     return "\n".join([*lines, *(f"because    {why}" for why in reasons)])  # type: ignore[attr-defined]
 

@@ -12,6 +12,7 @@ import soundfile
 import torch
 
 from speakerlab import cli, config
+from speakerlab.bin import verify_speakers
 from speakerlab.hub import bundle
 
 SETTINGS = {"model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 8}}
@@ -61,6 +62,16 @@ def test_verify_says_score_threshold_and_decision(run):
     status, out, _ = run("verify", "a0.wav", "b0.wav", "--threshold", "1")
     assert status == 3
     assert "different speakers" in out
+
+
+def test_confidence_of_a_calibrated_model():
+    result = {"label": "Different", "cosine": 0.6, "threshold": 0.8, "threshold_origin": "calibrated"}
+    text = verify_speakers.text_of({**result, "llr": 2.5, "reasons": []})
+    assert "12.2 times as likely from the same speaker (log-likelihood ratio +2.50)" in text
+    assert "note       not likely enough for the operating point" in text
+    text = verify_speakers.text_of({**result, "llr": -2.5, "reasons": []})
+    assert "12.2 times as likely from different speakers (log-likelihood ratio -2.50)" in text
+    assert "note" not in text
 
 
 def test_verify_as_json(run):
