@@ -2,19 +2,23 @@
 
 SOURCE is a bundle, another toolkit's model, or a model id. The graph takes ``feature`` [batch, frames, F],
 made and normalised as the metadata say, or ``waveform`` [batch, samples], and gives ``embedding`` [batch, E].
+In reduced precision, what is lost on --measure-on is printed and stored in the metadata.
 
-Example: speakerlab export --input waveform exp/first/model exp/first/model.onnx
+Example: speakerlab export --precision int8 --calibration-data data/train --measure-on data/test
+    exp/first/model exp/first/model.int8.onnx
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speakerlab.bin import entry
 from speakerlab.errors import DataError
+from speakerlab.hub.onnx_precision import PRECISIONS
 from speakerlab.io import atomic
 
 if TYPE_CHECKING:
@@ -33,6 +37,19 @@ def options() -> argparse.ArgumentParser:
         help="what the graph takes: normalised features, or samples [batch, samples] in [-1, 1] (front end "
         "fbank only)",
     )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="fp16: half the size, for GPUs; int8: the fastest on a CPU; int8-dynamic: as small, without "
+        "calibration, but slow where the network has convolutions",
+    )
+    parser.add_argument(
+        "--calibration-data", type=Path, metavar="DIR", help="data dir whose speech sets the ranges of int8"
+    )
+    parser.add_argument(
+        "--measure-on", type=Path, metavar="DIR", help="data dir with trials: what reduced precision loses"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT_ONNX where it exists")
     return parser
 
@@ -44,6 +61,8 @@ def main(arguments: argparse.Namespace) -> None:
         DataError: OUT_ONNX exists or cannot be written.
         SpeakerLabError: the graph does not compute what the network does.
     """
+    if wrong := _misuse(arguments):
+        options().error(wrong)
     from speakerlab.hub.load import load_model
 
     target: Path = arguments.target
@@ -54,27 +73,62 @@ def main(arguments: argparse.Namespace) -> None:
     loaded = load_model(arguments.source)
     try:
         with atomic.staged(target) as staged:
-            _write(loaded, staged, arguments.input)
+            _write(loaded, staged, arguments)
     except OSError as error:
         raise DataError(target, f"cannot be written: {error.strerror or error}") from error
 
 
-def _write(loaded: Bundle, path: Path, takes: str) -> None:
+def _misuse(arguments: argparse.Namespace) -> str:
+    """What is wrong with the combination of options; empty if nothing is."""
+    precision, reduced = arguments.precision, arguments.precision != "fp32"
+    if reduced and arguments.input != "feature":
+        return f"--precision {precision} is for --input feature only"
+    if reduced and not arguments.measure_on:
+        return f"--precision {precision} needs --measure-on DIR"
+    if precision == "int8" and not arguments.calibration_data:
+        return "--precision int8 needs --calibration-data DIR"
+    if arguments.measure_on and not reduced:
+        return "--measure-on is for reduced precision; fp32 is always checked"
+    if arguments.calibration_data and precision != "int8":
+        return "--calibration-data is for --precision int8"
+    return ""
+
+
+def _write(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> None:
     """The checked graph with its metadata at ``path``."""
     from speakerlab.hub import onnx_check, onnx_export, onnx_metadata
 
-    for_sherpa: dict[str, str] = {}
-    if takes == "waveform":
+    found = {**onnx_metadata.describe(loaded), "precision": arguments.precision}
+    if arguments.input == "waveform":
         error = _write_waveform(loaded, path)
     else:
         onnx_export.export(loaded.model, loaded.card["feat_dim"], path)
         inputs = onnx_check.feature_inputs(loaded.model, loaded.card["feat_dim"])
         error = onnx_check.check(path, loaded.model, inputs)
-        for_sherpa = onnx_metadata.sherpa(loaded)
-    onnx_metadata.write(path, {**onnx_metadata.describe(loaded), **for_sherpa})
+        found.update(onnx_metadata.sherpa(loaded))
     logging.info("largest relative error against the network: %.1e", error)
-    if for_sherpa and (differences := onnx_metadata.sherpa_differences(loaded)):
+    if arguments.precision != "fp32":
+        found["measured_loss"] = _reduce(loaded, path, arguments)
+    onnx_metadata.write(path, found)
+    if "framework" in found and (differences := onnx_metadata.sherpa_differences(loaded)):
         logging.warning("sherpa-onnx computes other features than this model's: %s", ", ".join(differences))
+
+
+def _reduce(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> str:
+    """Reduce the graph at ``path``; its loss, printed, and as JSON."""
+    from speakerlab.data.datadir import DataDir
+    from speakerlab.embed import graph_loss
+    from speakerlab.hub import onnx_precision
+
+    test = graph_loss.TestSet.load(arguments.measure_on)
+    if arguments.precision == "int8":
+        feats = graph_loss.excerpts(loaded, DataDir.load(arguments.calibration_data))
+    else:
+        feats = graph_loss.whole(loaded, test.data)
+    onnx_precision.reduce_precision(path, arguments.precision, feats)
+    loss = graph_loss.measure(loaded, path, test)
+    print(f"{arguments.target}: {arguments.precision}, {loss}")
+    return json.dumps(loss.as_dict())
 
 
 def _write_waveform(loaded: Bundle, path: Path) -> float:
