@@ -11,6 +11,7 @@ feats_type=raw  # raw: features from audio; fbank: from feats.scp
 use_vad=false  # use only frames that vad.scp calls speech
 backend=torch  # torch; onnx (ONNX Runtime) or openvino: CPU only; auto: the fastest here, measured once
 precision=fp32  # fp32, or bf16: faster, cosine to fp32 0.999 and more; on a GPU, or with openvino
+graph=""  # run this file of "speakerlab export", such as one in int8; with backend onnx, openvino or auto
 window_s=0  # cut longer utterances into windows of at most so many seconds; 0 cuts none
 max_fail_rate=0  # share of utterances that may fail; they are listed in failures.tsv
 overwrite=false  # discard embeddings of another model or other data
@@ -23,5 +24,6 @@ parse_options "$@"
 
 options=(--model "${arguments[0]}" --batch-size "$batch_size" --feats-type "$feats_type")
 options+=(--backend "$backend" --precision "$precision" --window-s "$window_s")
+[[ -z $graph ]] || options+=(--graph "$graph")
 [[ $use_vad != true ]] || options+=(--use-vad)
 run_parallel_step extract_embeddings embeddings "${arguments[@]:1}" "${options[@]}"

@@ -17,6 +17,7 @@ from speakerlab.data.datadir import DataDir
 from speakerlab.data.fingerprint import fingerprint
 from speakerlab.embed.extraction import embeddings
 from speakerlab.embed.extractor import Extractor
+from speakerlab.embed.graphs import Graph, given
 from speakerlab.embed.inputs import UtteranceInputs
 from speakerlab.embed.session import BACKENDS, PRECISIONS, SessionConfig
 from speakerlab.hub.load import load_model
@@ -36,6 +37,9 @@ def options() -> argparse.ArgumentParser:
     backends = (*BACKENDS, "auto")
     parser.add_argument("--backend", choices=backends, default="torch", help="auto: the fastest here")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16: GPU, or OpenVINO")
+    parser.add_argument(
+        "--graph", type=Path, metavar="FILE", help="run this file of speakerlab export, in its precision"
+    )
     parser.add_argument("--window-s", type=float, default=0.0, help="cut longer utterances; 0 cuts none")
     entry.add_job_options(parser)
     return parser
@@ -48,7 +52,8 @@ def main(arguments: argparse.Namespace) -> None:
     inputs_from = ["wav.scp", "segments"] if arguments.feats_type == "raw" else ["feats.scp"]
     inputs_from += ["vad.scp"] if arguments.use_vad else []
     made_from = {"model": loaded.content_hash, **fingerprint(arguments.data_dir, inputs_from)}
-    made_from.update(deviations(arguments))
+    graph = given(loaded, arguments.graph) if arguments.graph else None
+    made_from.update(deviations(arguments, graph))
     store = PartStore(arguments.out_dir, "embeddings", data.utt_ids, made_from)
     store.check_or_claim()
     parts = store.pending(arguments.job, arguments.num_jobs)
@@ -68,9 +73,11 @@ def main(arguments: argparse.Namespace) -> None:
         store.write(part, embeddings(members, inputs, extractor, arguments.batch_size))
 
 
-def deviations(arguments: argparse.Namespace) -> dict[str, str]:
+def deviations(arguments: argparse.Namespace, graph: Graph | None = None) -> dict[str, str]:
     """Options other than the default that change embeddings; in fp32, back-ends agree to 1e-4."""
     found = {} if arguments.precision == "fp32" else {"precision": arguments.precision}
+    if graph is not None:
+        found.update(graph.key, graph_precision=graph.precision)
     return found if not arguments.window_s else {**found, "window_s": f"{arguments.window_s:g}"}
 
 
@@ -78,7 +85,9 @@ def session_config(arguments: argparse.Namespace) -> SessionConfig:
     """Back-end and precision asked for, the threads that the launcher gives, and the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    return SessionConfig(cache / "speakerlab", arguments.backend, arguments.precision, threads)
+    return SessionConfig(
+        cache / "speakerlab", arguments.backend, arguments.precision, threads, arguments.graph
+    )
 
 
 if __name__ == "__main__":

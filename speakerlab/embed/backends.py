@@ -38,7 +38,8 @@ def open_session(bundle: Bundle, device: torch.device, config: SessionConfig) ->
     """
     backend = config.backend
     if backend == "auto":
-        backend = "torch" if device.type == "cuda" else fastest(bundle, config)
+        on_gpu = device.type == "cuda" and config.graph is None
+        backend = "torch" if on_gpu else fastest(bundle, config)
     return _open(backend, bundle, device, config)
 
 
@@ -52,7 +53,11 @@ def fastest(bundle: Bundle, config: SessionConfig) -> str:
     def build(path: Path) -> None:
         path.write_text(json.dumps(_measured(bundle, config), indent=1) + "\n", encoding="utf-8")
 
-    key = {**graphs.graph_key(bundle), **graphs.machine_key(), **graphs.versions("onnxruntime", "openvino")}
+    key = {
+        **graphs.of(bundle, config).key,
+        **graphs.machine_key(),
+        **graphs.versions("onnxruntime", "openvino"),
+    }
     key.update(precision=config.precision, threads=str(config.num_threads))
     path = GraphCache(config.cache_dir).get("choice", "json", key, build)
     times: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
@@ -64,6 +69,8 @@ def fastest(bundle: Bundle, config: SessionConfig) -> str:
 
 def _open(backend: str, bundle: Bundle, device: torch.device, config: SessionConfig) -> Session:
     if backend == "torch":
+        if config.graph is not None:
+            raise SpeakerLabError("back-end torch runs no graph; use --backend onnx with --graph")
         return TorchSession(bundle.model, device, config.precision)
     if backend not in BACKENDS:
         raise SpeakerLabError(f"back-end {backend} is none of {', '.join(BACKENDS)}, auto")

@@ -1,7 +1,12 @@
-"""The exported graph of a bundle, from the cache: what ONNX Runtime and OpenVINO start from."""
+"""The graph that ONNX Runtime and OpenVINO start from: a bundle's, exported once, or a file that is given.
+
+``graph = graphs.of(bundle, config)``; ``graph.file()`` -> path.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +14,54 @@ from typing import TYPE_CHECKING
 import torch
 
 from speakerlab.embed.graph_cache import GraphCache
-from speakerlab.errors import SpeakerLabError
-from speakerlab.hub import onnx_export
+from speakerlab.embed.session import SessionConfig
+from speakerlab.errors import DataError, SpeakerLabError
+from speakerlab.hub import bundle as bundles
+from speakerlab.hub import onnx_export, onnx_metadata
 
 if TYPE_CHECKING:
     from speakerlab.hub.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph of features.
+
+    Attributes:
+        key: what it depends on.
+        precision: of its weights, one of ``onnx_precision.PRECISIONS``.
+        file: gives its path; made only when it is called for.
+    """
+
+    key: Mapping[str, str]
+    precision: str
+    file: Callable[[], Path]
+
+
+def of(bundle: Bundle, config: SessionConfig) -> Graph:
+    """The graph that ``config`` names, else that of ``bundle``, from the cache.
+
+    Raises:
+        DataError: the named one cannot be run in place of ``bundle``.
+    """
+    if config.graph is not None:
+        return given(bundle, config.graph)
+    return Graph(graph_key(bundle), "fp32", lambda: exported(bundle, GraphCache(config.cache_dir)))
+
+
+def given(bundle: Bundle, path: Path) -> Graph:
+    """The graph in the file ``path``, which ``speakerlab export`` made of ``bundle``.
+
+    Raises:
+        DataError: it is damaged, of another model, or takes waveforms.
+        MissingExtraError: onnx is not installed.
+    """
+    told = onnx_metadata.read(path)
+    if told["content_hash"] != bundle.content_hash:
+        raise DataError(path, f"is of another model than {bundle.path}", "export it from this model")
+    if told["input"] != "feature":
+        raise DataError(path, f"takes {told['input']}, not features", "export it with --input feature")
+    return Graph({"graph": bundles.sha256(path)}, told["precision"], lambda: path)
 
 
 def versions(*packages: str) -> dict[str, str]:

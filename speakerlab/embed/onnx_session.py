@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from speakerlab.embed import graphs
 from speakerlab.embed.graph_cache import GraphCache
 from speakerlab.embed.session import SessionConfig, by_length
@@ -17,35 +19,39 @@ if TYPE_CHECKING:
 
 
 class OnnxSession:
-    """Runs the exported graph of ``bundle``.
+    """Runs the exported graph of ``bundle``, or the one given.
 
     Raises:
         MissingExtraError: onnxruntime or the exporter is not installed.
-        SpeakerLabError: reduced precision was asked for.
+        SpeakerLabError: reduced precision was asked for, or the graph given cannot be run.
     """
 
     def __init__(self, bundle: Bundle, config: SessionConfig) -> None:
         if config.precision != "fp32":
             raise SpeakerLabError(f"back-end onnx has no {config.precision}; use --backend openvino")
+        graph = graphs.of(bundle, config)
         try:
             import onnxruntime
         except ImportError as error:
             raise MissingExtraError("onnxruntime", "onnx") from error
-        cache = GraphCache(config.cache_dir)
 
         def optimise(path: Path) -> None:
             settings = _settings(onnxruntime, config.num_threads)
             settings.optimized_model_filepath = str(path)
-            _open(onnxruntime, graphs.exported(bundle, cache), settings)
+            _open(onnxruntime, graph.file(), settings)
 
-        key = {**graphs.graph_key(bundle), **graphs.machine_key(), **graphs.versions("onnxruntime")}
-        optimised = cache.get("optimised", "onnx", key, optimise)
+        key = {**graph.key, **graphs.machine_key(), **graphs.versions("onnxruntime")}
+        optimised = GraphCache(config.cache_dir).get("optimised", "onnx", key, optimise)
         settings = _settings(onnxruntime, config.num_threads)
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = _open(onnxruntime, optimised, settings)
+        # It takes its ranges from all that a call holds: an embedding would depend on its neighbours.
+        self._alone = graph.precision == "int8-dynamic"
 
     def embed(self, batch: Sequence[Float32Array]) -> Float32Array:
         """Embeddings [B, E] of features, each [T, F]."""
+        if self._alone:
+            return np.concatenate([self._run(feats[None]) for feats in batch])
         return by_length(batch, self._run)
 
     def _run(self, feats: Float32Array) -> Float32Array:

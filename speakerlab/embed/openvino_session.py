@@ -23,11 +23,11 @@ _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16"}
 
 
 class OpenVinoSession:
-    """Runs the exported graph of ``bundle``.
+    """Runs the exported graph of ``bundle``, or the one given.
 
     Raises:
         MissingExtraError: openvino or the exporter is not installed.
-        SpeakerLabError: the processor has not the precision asked for.
+        SpeakerLabError: the processor has not the precision asked for, or the graph given is of int8.
     """
 
     def __init__(self, bundle: Bundle, config: SessionConfig) -> None:
@@ -35,10 +35,12 @@ class OpenVinoSession:
             import openvino
         except ImportError as error:
             raise MissingExtraError("openvino", "openvino") from error
+        graph = graphs.of(bundle, config)
+        if graph.precision.startswith("int8"):  # the first call of an ECAPA-TDNN took 22 GB of memory
+            raise SpeakerLabError(f"back-end openvino runs no {graph.precision} graph; use --backend onnx")
         core = openvino.Core()
         if _CAPABILITIES[config.precision] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise SpeakerLabError(f"this processor has no {config.precision}; use --precision fp32")
-        cache = GraphCache(config.cache_dir)
         settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[config.precision],
             "INFERENCE_NUM_THREADS": config.num_threads,
@@ -47,12 +49,12 @@ class OpenVinoSession:
         }
 
         def compile_model(path: Path) -> None:
-            compiled = core.compile_model(str(graphs.exported(bundle, cache)), "CPU", settings)
+            compiled = core.compile_model(str(graph.file()), "CPU", settings)
             path.write_bytes(compiled.export_model().getvalue())
 
-        key = {**graphs.graph_key(bundle), **graphs.machine_key(), **graphs.versions("openvino")}
+        key = {**graph.key, **graphs.machine_key(), **graphs.versions("openvino")}
         key.update(precision=config.precision, threads=str(config.num_threads))
-        blob = cache.get("compiled", "blob", key, compile_model)
+        blob = GraphCache(config.cache_dir).get("compiled", "blob", key, compile_model)
         compiled = core.import_model(io.BytesIO(blob.read_bytes()), "CPU", settings)
         self._request = compiled.create_infer_request()
 

@@ -27,12 +27,14 @@ class SessionConfig:
         backend: ``torch``, ``onnx`` (ONNX Runtime), ``openvino``, or ``auto``: the fastest on this machine.
         precision: ``fp32`` or ``bf16``.
         num_threads: threads of one network call.
+        graph: a file of ``speakerlab export`` of this model that is run instead; not by ``torch``.
     """
 
     cache_dir: Path
     backend: str = "torch"
     precision: str = "fp32"
     num_threads: int = 1
+    graph: Path | None = None
 
 
 class Session(Protocol):
