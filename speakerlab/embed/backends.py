@@ -21,12 +21,14 @@ from speakerlab.embed.openvino_session import OpenVinoSession
 from speakerlab.embed.session import BACKENDS, Session, SessionConfig
 from speakerlab.embed.torch_session import TorchSession
 from speakerlab.errors import SpeakerLabError
+from speakerlab.types import Float32Array
 
 if TYPE_CHECKING:
     from speakerlab.hub.bundle import Bundle
 
 NUM_FRAMES, NUM_SAMPLES = 400, 64000  # of the 4 s that are measured
 NUM_RUNS = 5  # the least of them counts
+MIN_COSINE = {"fp32": 0.9999, "bf16": 0.99}  # to torch's embedding in fp32
 
 
 def open_session(bundle: Bundle, device: torch.device, config: SessionConfig) -> Session:
@@ -46,6 +48,8 @@ def open_session(bundle: Bundle, device: torch.device, config: SessionConfig) ->
 def fastest(bundle: Bundle, config: SessionConfig) -> str:
     """The name of the back-end that runs ``bundle`` fastest on this machine's CPU; measured once and kept.
 
+    One whose embedding is not torch's is left out.
+
     Raises:
         SpeakerLabError: no back-end can run it in that precision.
     """
@@ -58,7 +62,7 @@ def fastest(bundle: Bundle, config: SessionConfig) -> str:
         **graphs.machine_key(),
         **graphs.versions("onnxruntime", "openvino"),
     }
-    key.update(precision=config.precision, threads=str(config.num_threads))
+    key.update(precision=config.precision, threads=str(config.num_threads), agrees=str(MIN_COSINE))
     path = GraphCache(config.cache_dir).get("choice", "json", key, build)
     times: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     choice = min(times, key=times.__getitem__)
@@ -81,25 +85,37 @@ def _open(backend: str, bundle: Bundle, device: torch.device, config: SessionCon
 
 def _measured(bundle: Bundle, config: SessionConfig) -> dict[str, float]:
     """Seconds of a network call by back-end, of those that can run ``bundle``; calls take turns."""
+    feat_dim = int(bundle.card["feat_dim"])
+    size = (NUM_SAMPLES if feat_dim == 1 else NUM_FRAMES, feat_dim)
+    feats = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    expected = TorchSession(bundle.model, torch.device("cpu")).embed([feats])[0]
     sessions: dict[str, Session] = {}
     for backend in BACKENDS:
         try:
-            sessions[backend] = _open(backend, bundle, torch.device("cpu"), config)
+            session = _open(backend, bundle, torch.device("cpu"), config)
+            _require_agreement(session.embed([feats])[0], expected, config.precision)
         except SpeakerLabError as error:
             logging.info("back-end %s is left out: %s", backend, error)
+        else:
+            sessions[backend] = session
     if not sessions:
         raise SpeakerLabError(
             f"no back-end here runs {config.precision}; "
             "use --precision fp32, or run: pip install 'speakerlab[onnx,openvino]'"
         )
-    feat_dim = int(bundle.card["feat_dim"])
-    size = (NUM_SAMPLES if feat_dim == 1 else NUM_FRAMES, feat_dim)
-    feats = np.random.default_rng(0).standard_normal(size).astype(np.float32)
     times = dict.fromkeys(sessions, float("inf"))
-    for run in range(NUM_RUNS + 1):  # the first warms up
+    for _ in range(NUM_RUNS):  # they are warm
         for backend, session in sessions.items():
             start = time.perf_counter()
             session.embed([feats])
-            if run:
-                times[backend] = min(times[backend], time.perf_counter() - start)
+            times[backend] = min(times[backend], time.perf_counter() - start)
     return times
+
+
+def _require_agreement(found: Float32Array, expected: Float32Array, precision: str) -> None:
+    cosine = float(found @ expected / (np.linalg.norm(found) * np.linalg.norm(expected)))
+    if not cosine >= MIN_COSINE[precision]:  # NaN too
+        least = f"{MIN_COSINE[precision]:g} is the least"
+        raise SpeakerLabError(
+            f"the cosine of its embedding to that of torch in fp32 is {cosine:.5f}, {least}"
+        )

@@ -46,6 +46,7 @@ class OpenVinoSession:
             "INFERENCE_NUM_THREADS": config.num_threads,
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # workers would all pin themselves to the same first cores
+            "CPU_RUNTIME_CACHE_CAPACITY": 0,  # kernels of each length that occurs: memory grows with the list
         }
 
         def compile_model(path: Path) -> None:

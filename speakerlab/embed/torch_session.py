@@ -26,11 +26,24 @@ class TorchSession:
     @torch.inference_mode()
     def embed(self, batch: Sequence[Float32Array]) -> Float32Array:
         """Embeddings [B, E] of features, each [T, F]."""
-        lengths = torch.tensor([len(feats) for feats in batch])
-        padded = torch.nn.utils.rnn.pad_sequence(
-            [torch.from_numpy(feats) for feats in batch], batch_first=True
-        )
+        lengths = [len(feats) for feats in batch]
+        size = (len(batch), rounded_up(max(lengths)), batch[0].shape[1])
+        padded = torch.zeros(size, pin_memory=self._device.type == "cuda")  # pinned: copied without waiting
+        for row, feats in zip(padded, batch, strict=True):
+            row[: len(feats)] = torch.from_numpy(feats)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._reduced):
-            embeddings = self._model(padded.to(self._device), lengths.to(self._device))
+            embeddings = self._model(
+                padded.to(self._device, non_blocking=True), torch.tensor(lengths, device=self._device)
+            )
         result: Float32Array = embeddings.float().cpu().numpy()
         return result
+
+
+def rounded_up(num_frames: int) -> int:
+    """The next of eight lengths per octave, 4 % longer on average.
+
+    The C library's heap goes on growing with ever new tensor lengths: 1,000 MiB instead of 380 after a few
+    hundred utterances of CAM++. oneDNN prepares its kernels for each length, which few lengths spare too.
+    """
+    step = 1 << max(0, num_frames.bit_length() - 4)
+    return -(-num_frames // step) * step

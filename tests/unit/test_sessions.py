@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from speakerlab.embed.backends import open_session
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.graph_cache import GraphCache
 from speakerlab.embed.session import SessionConfig
+from speakerlab.embed.torch_session import TorchSession, rounded_up
 from speakerlab.errors import DataError, MissingExtraError, SpeakerLabError
 from speakerlab.hub import bundle
 from speakerlab.types import Waveform
@@ -111,6 +113,83 @@ def test_the_choice_is_measured_once_kept_and_said(loaded, cache, caplog, monkey
     assert f"back-end {first} is the fastest" in caplog.text
     monkeypatch.setattr(backends, "_measured", lambda *_: pytest.fail("measured again"))
     assert backends.fastest(loaded, SessionConfig(cache)) == first
+
+
+class Turned:
+    """A session whose embeddings are those of another, turned away from them."""
+
+    def __init__(self, session, amount):
+        self.session, self.amount = session, amount
+
+    def embed(self, batch):
+        found = self.session.embed(batch)
+        return found + self.amount * np.linalg.norm(found) * np.eye(found.shape[1], dtype=np.float32)[0]
+
+
+@pytest.mark.parametrize(
+    ("precision", "amount", "kept"),
+    [
+        ("fp32", 0.001, True),
+        ("fp32", 0.1, False),
+        ("fp32", np.nan, False),
+        ("bf16", 0.1, True),
+        ("bf16", 0.5, False),
+    ],
+)
+def test_auto_leaves_out_a_backend_that_does_not_agree(
+    loaded, tmp_path, monkeypatch, caplog, precision, amount, kept
+):
+    """A vector with ``a`` of its length added across it has cosine 1 / sqrt(1 + a^2)."""
+    caplog.set_level("INFO")
+    real = TorchSession(loaded.model, CPU)
+
+    def opened(backend, *_):
+        if backend == "openvino":
+            return Turned(real, amount)
+        if precision == "bf16":
+            raise SpeakerLabError("not here")
+        return real
+
+    monkeypatch.setattr(backends, "_open", opened)
+    config = SessionConfig(tmp_path, precision=precision)
+    if kept or precision == "fp32":
+        backends.fastest(loaded, config)
+        times = json.loads(next(tmp_path.glob("choice-*.json")).read_text())
+        assert ("openvino" in times) == kept
+    else:
+        with pytest.raises(SpeakerLabError, match="no back-end here runs bf16"):
+            backends.fastest(loaded, config)
+    said = "back-end openvino is left out: the cosine of its embedding to that of torch in fp32 is"
+    assert (said in caplog.text) == (not kept)
+
+
+def test_ever_new_lengths_are_few_tensor_shapes(loaded):
+    shapes = set()
+    handle = loaded.model.register_forward_pre_hook(lambda _, inputs: shapes.add(tuple(inputs[0].shape)))
+    session = TorchSession(loaded.model, CPU)
+    for length in range(100, 1500, 3):
+        session.embed([np.ones((length, 24), np.float32)])
+    handle.remove()
+    assert len(shapes) < 40
+    longer = [rounded_up(length) / length for length in range(1, 5000)]
+    assert min(longer) >= 1
+    assert max(longer) <= 1.125
+    assert 1.03 < np.mean(longer) < 1.05
+
+
+def test_memory_of_openvino_does_not_grow_with_the_lengths(loaded, cache):
+    """It would keep kernels of each length, half a MiB of this network."""
+
+    def resident_mib():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+    session = open_session(loaded, CPU, SessionConfig(cache, "openvino"))
+    for length in range(900, 1000):
+        session.embed([np.ones((length, 24), np.float32)])
+    before = resident_mib()
+    for length in range(100, 500):
+        session.embed([np.ones((length, 24), np.float32)])
+    assert resident_mib() - before < 40
 
 
 def test_auto_without_any_graph_is_torch(loaded, tmp_path, monkeypatch):
