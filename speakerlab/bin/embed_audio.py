@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speakerlab.bin import audio_arguments, entry
+from speakerlab.bin import audio_arguments, entry, session_arguments
 from speakerlab.errors import AudioError, SpeakerLabError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--output-dir", type=Path, help="write xvector.ark and xvector.scp here")
     parser.add_argument("--batch-size", type=int, default=1, help="recordings per network call")
     audio_arguments.add(parser)
+    session_arguments.add(parser)
     return parser
 
 
@@ -44,7 +45,12 @@ def main(arguments: argparse.Namespace) -> None:
     from speakerlab.pipeline.embedding import Embedded, embed
 
     sources = _sources(arguments)
-    network = pipeline(model=model, ngpu=audio_arguments.num_gpus(arguments), batch_size=arguments.batch_size)
+    network = pipeline(
+        model=model,
+        ngpu=audio_arguments.num_gpus(arguments),
+        batch_size=arguments.batch_size,
+        running=session_arguments.config(arguments),
+    )
     found = dict(zip(sources, embed(list(sources.items()), network.extractor, network.options), strict=True))
     usable = {key: result for key, result in found.items() if isinstance(result, Embedded)}
     if arguments.output_dir:

@@ -8,18 +8,17 @@ Example: python -m speakerlab.bin.extract_embeddings --model exp/first/model dat
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 from pathlib import Path
 
 from speakerlab import logs
-from speakerlab.bin import entry
+from speakerlab.bin import entry, session_arguments
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.fingerprint import fingerprint
 from speakerlab.embed.extraction import embeddings
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.graphs import Graph, given
 from speakerlab.embed.inputs import UtteranceInputs
-from speakerlab.embed.session import BACKENDS, PRECISIONS, SessionConfig
 from speakerlab.hub.load import load_model
 from speakerlab.io.parts import PartStore
 
@@ -34,12 +33,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--feats-type", choices=("raw", "fbank"), default="raw", help="audio or feats.scp")
     parser.add_argument("--use-vad", action="store_true", help="only frames that vad.scp calls speech")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    backends = (*BACKENDS, "auto")
-    parser.add_argument("--backend", choices=backends, default="torch", help="auto: the fastest here")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16: GPU, or OpenVINO")
-    parser.add_argument(
-        "--graph", type=Path, metavar="FILE", help="run this file of speakerlab export, in its precision"
-    )
+    session_arguments.add(parser)
     parser.add_argument("--window-s", type=float, default=0.0, help="cut longer utterances; 0 cuts none")
     entry.add_job_options(parser)
     return parser
@@ -59,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
     parts = store.pending(arguments.job, arguments.num_jobs)
     if not parts:
         return
-    extractor = Extractor.of_bundle(loaded, arguments.device, session_config(arguments))
+    extractor = Extractor.of_bundle(loaded, arguments.device, session_arguments.config(arguments))
     inputs = UtteranceInputs(
         data,
         extractor,
@@ -68,9 +62,10 @@ def main(arguments: argparse.Namespace) -> None:
         window_s=arguments.window_s,
     )
     utterances = {str(utterance.utt_id): utterance for utterance in data.utterances}
+    members = (utterances[key] for part in parts for key in part.keys)
+    found = embeddings(members, inputs, extractor, arguments.batch_size)  # batches do not end with parts
     for part in logs.progress(parts, "parts", len(parts)):
-        members = [utterances[key] for key in part.keys]
-        store.write(part, embeddings(members, inputs, extractor, arguments.batch_size))
+        store.write(part, itertools.islice(found, len(part.keys)))
 
 
 def deviations(arguments: argparse.Namespace, graph: Graph | None = None) -> dict[str, str]:
@@ -79,15 +74,6 @@ def deviations(arguments: argparse.Namespace, graph: Graph | None = None) -> dic
     if graph is not None:
         found.update(graph.key, graph_precision=graph.precision)
     return found if not arguments.window_s else {**found, "window_s": f"{arguments.window_s:g}"}
-
-
-def session_config(arguments: argparse.Namespace) -> SessionConfig:
-    """Back-end and precision asked for, the threads that the launcher gives, and the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    return SessionConfig(
-        cache / "speakerlab", arguments.backend, arguments.precision, threads, arguments.graph
-    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from speakerlab.data.datadir import DataDir
-from speakerlab.embed import windows
+from speakerlab.embed import speech_check, windows
+from speakerlab.embed.batching import Input
 from speakerlab.embed.extractor import Extractor
 from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.io import audio
@@ -26,12 +27,12 @@ class Piece:
     Attributes:
         utt_id: the utterance.
         seconds: its length where it is a window, else 0.
-        feats: model input [T, F], or what is wrong with the audio.
+        speech_s: seconds of speech in it where it is a window, else 0.
     """
 
     utt_id: str
-    seconds: float
-    feats: torch.Tensor | AudioError
+    seconds: float = 0.0
+    speech_s: float = 0.0
 
 
 class UtteranceInputs:
@@ -70,31 +71,41 @@ class UtteranceInputs:
         voiced = self._voiced[utt_id] if self._voiced is not None else None
         return self._extractor.normalise(utt_id, self._raw(utterance), voiced)
 
-    def pieces(self, utterance: Utterance) -> Iterator[Piece]:
+    def pieces(self, utterance: Utterance) -> Iterator[Input[Piece]]:
         """The windows of ``utterance``, one at a time, or it alone where it is not long."""
         segments = [utterance.segment]
         try:
             if self._window_s:
                 segments = windows.cut(utterance.segment, self._duration_s(utterance), self._window_s)
         except AudioError as error:
-            yield Piece(utterance.utt_id, 0.0, error)
+            yield self._input(utterance.segment, Piece(utterance.utt_id), error)
             return
         for segment in segments:
             yield self._whole(utterance) if len(segments) == 1 else self._window(segment)
 
-    def _whole(self, utterance: Utterance) -> Piece:
+    def _whole(self, utterance: Utterance) -> Input[Piece]:
+        feats: torch.Tensor | AudioError
         try:
-            return Piece(utterance.utt_id, 0.0, self[utterance])
+            feats = self[utterance]
         except AudioError as error:
-            return Piece(utterance.utt_id, 0.0, error)
+            feats = error
+        return self._input(utterance.segment, Piece(utterance.utt_id), feats)
 
-    def _window(self, segment: Segment) -> Piece:
+    def _window(self, segment: Segment) -> Input[Piece]:
+        """A window, and how much of it is speech by ``speech_check``.
+
+        Not by Kaldi's energy rule: its threshold follows the window, so that a window of noise is all speech.
+        """
         try:
             waveform = self._waveform(segment)
             feats = self._extractor.normalise(segment.utt_id, self._extractor.features(waveform), None)
         except AudioError as error:
-            return Piece(segment.utt_id, 0.0, error)
-        return Piece(segment.utt_id, waveform.duration_s, feats)
+            return self._input(segment, Piece(segment.utt_id), error)
+        speech_s = speech_check.check(waveform).speech_s or 0.0
+        return self._input(segment, Piece(segment.utt_id, waveform.duration_s, speech_s), feats)
+
+    def _input(self, segment: Segment, piece: Piece, feats: torch.Tensor | AudioError) -> Input[Piece]:
+        return Input(piece.utt_id, self._data.recordings[segment.rec_id].source, piece, feats)
 
     def _duration_s(self, utterance: Utterance) -> float:
         segment = utterance.segment

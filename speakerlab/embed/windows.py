@@ -1,12 +1,12 @@
-"""Long recordings by windows: cut them, and join the embeddings of the windows into one.
+"""Long recordings by windows: cut them, and average the embeddings of the windows as they come.
 
-``cut(segment, duration_s=70.0, window_s=30.0)`` -> 3 segments; ``join(embeddings, seconds)`` -> [E].
+``cut(segment, duration_s=70.0, window_s=30.0)`` -> 3 segments; ``average.add(embedding, speech_s=21.0,
+seconds=23.3)`` for each, then ``average.value()`` -> [E].
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,10 +30,30 @@ def cut(segment: Segment, duration_s: float, window_s: float) -> list[Segment]:
     return [replace(segment, start_s=s, end_s=e) for s, e in zip(edges, ends, strict=True)]
 
 
-def join(embeddings: Sequence[Float32Array], seconds: Sequence[float]) -> Float32Array:
-    """The mean [E] of the length-normalised ``embeddings``, weighted by ``seconds``; one stays as it is."""
-    if len(embeddings) == 1:
-        return embeddings[0]
-    matrix = np.stack(embeddings).astype(np.float64)
-    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
-    return np.average(matrix, axis=0, weights=seconds).astype(np.float32)
+class Average:
+    """The mean [E] of length-normalised embeddings, weighted by seconds of speech.
+
+    By plain seconds where no window has speech. A single embedding stays as it is. Only sums are kept.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first = np.zeros(0, np.float32)
+        self._sums, self._weights = np.zeros((2, 1)), np.zeros((2, 1))  # by speech, by seconds
+
+    def add(self, embedding: Float32Array, speech_s: float, seconds: float) -> None:
+        """Take the embedding [E] of a window of ``seconds``, of which ``speech_s`` are speech."""
+        weights = np.array([[speech_s], [seconds]])
+        unit = embedding.astype(np.float64) / max(float(np.linalg.norm(embedding)), 1e-12)
+        self._first = self._first if self.count else embedding
+        self._sums = self._sums + weights * unit
+        self._weights += weights
+        self.count += 1
+
+    def value(self) -> Float32Array:
+        """The mean of what was added, which is one window or more."""
+        if self.count == 1:
+            return self._first
+        row = 0 if self._weights[0] else 1
+        mean: Float32Array = (self._sums[row] / self._weights[row]).astype(np.float32)
+        return mean

@@ -1,21 +1,20 @@
 """From sources to embeddings, each with what was found in its audio.
 
 ``embed([("utt1", source)], extractor, EmbedOptions(batch_size=8))`` yields ``Embedded`` or ``AudioError``, in
-order. Utterances are batched by length within a window; lengths are masked, so batching changes nothing.
+order, read ahead and batched by length (``embed.batching``).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from speakerlab import logs
 from speakerlab.embed import speech_check
+from speakerlab.embed.batching import Input, embedded
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.speech_check import SpeechCheck
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
@@ -23,7 +22,6 @@ from speakerlab.io import audio
 from speakerlab.pipeline.sources import Source
 from speakerlab.types import Float32Array, Waveform
 
-WINDOW_BATCHES = 8  # so many batches are read together and sorted by length
 FEW = 20  # utterances that need no progress bar
 
 
@@ -87,34 +85,22 @@ def embed(
     sources: Sequence[tuple[str, Source]], extractor: Extractor, options: EmbedOptions
 ) -> Iterator[Embedded | AudioError]:
     """The embedding of each ``(key, source)``, or why it has none, in their order."""
-    todo = logs.progress(sources, "utterances", len(sources)) if len(sources) > FEW else iter(sources)
-    while window := list(itertools.islice(todo, WINDOW_BATCHES * options.batch_size)):
-        yield from _embed_window(window, extractor, options)
+    inputs = (_input(key, source, extractor, options.channel) for key, source in sources)
+    found = embedded(inputs, extractor, options.batch_size)
+    for heard, outcome in logs.progress(found, "utterances", len(sources)) if len(sources) > FEW else found:
+        if isinstance(outcome, AudioError):
+            yield outcome
+        elif heard is not None:  # as it is with every embedding
+            yield Embedded(outcome, heard)
 
 
-def _embed_window(
-    window: Sequence[tuple[str, Source]], extractor: Extractor, options: EmbedOptions
-) -> list[Embedded | AudioError]:
-    results: dict[int, Embedded | AudioError] = {}
-    inputs: dict[int, tuple[torch.Tensor, Heard]] = {}
-    for place, (key, source) in enumerate(window):
-        try:
-            inputs[place] = listen(key, source, extractor, options.channel)
-        except (AudioError, DataError) as error:
-            results[place] = error if isinstance(error, AudioError) else AudioError(key, str(error))
-    by_length = sorted(inputs, key=lambda place: len(inputs[place][0]))
-    for start in range(0, len(by_length), options.batch_size):
-        batch = by_length[start : start + options.batch_size]
-        matrix = extractor.embed_features([inputs[place][0] for place in batch])
-        for place, embedding in zip(batch, matrix, strict=True):
-            results[place] = _checked(window[place][0], embedding, inputs[place][1])
-    return [results[place] for place in range(len(window))]
-
-
-def _checked(key: str, embedding: Float32Array, heard: Heard) -> Embedded | AudioError:
-    if np.isfinite(embedding).all():
-        return Embedded(embedding, heard)
-    return AudioError(key, f"{heard.origin}: its embedding is NaN or Inf")
+def _input(key: str, source: Source, extractor: Extractor, channel: int) -> Input[Heard | None]:
+    try:
+        feats, heard = listen(key, source, extractor, channel)
+    except (AudioError, DataError) as error:
+        why = error if isinstance(error, AudioError) else AudioError(key, str(error))
+        return Input(key, source.origin, None, why)
+    return Input(key, source.origin, heard, feats)
 
 
 def listen(key: str, source: Source, extractor: Extractor, channel: int = 0) -> tuple[torch.Tensor, Heard]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from speakerlab.embed.extractor import Extractor
+from speakerlab.embed.session import SessionConfig
 from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.hub.bundle import Bundle
 from speakerlab.hub.load import load_model
@@ -34,6 +35,7 @@ def pipeline(
     output_dir: str | Path | None = None,
     batch_size: int = 1,
     sv_threshold: float | None = None,
+    running: SessionConfig | None = None,
 ) -> Pipeline:
     """A callable that embeds and compares recordings with ``model``.
 
@@ -45,9 +47,11 @@ def pipeline(
         batch_size: utterances in one network call.
         sv_threshold: cosine from which on it is the same speaker; None takes the model's calibrated one, else
             its publisher's, else 0.9465.
+        running: back-end, precision and threads of the network; None takes torch in fp32.
 
     Raises:
-        SpeakerLabError: another task, a number out of range, a model that cannot be loaded.
+        SpeakerLabError: another task, a number out of range, a model that cannot be loaded or run so.
+        MissingExtraError: the back-end is not installed.
     """
     if task != TASK:
         raise SpeakerLabError(f"task is '{task}'; this pipeline does '{TASK}'")
@@ -58,7 +62,7 @@ def pipeline(
     bundle = model if isinstance(model, Bundle) else load_model(model)
     if sv_threshold is not None:
         threshold_of(bundle, sv_threshold)
-    extractor = Extractor.of_bundle(bundle, device)
+    extractor = Extractor.of_bundle(bundle, device, running)
     return Pipeline(bundle, extractor, options, sv_threshold, Path(output_dir) if output_dir else None)
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from speakerlab import config as config_io
+from speakerlab.embed.session import SessionConfig
 from speakerlab.hub import bundle
 from speakerlab.pipeline import pipeline
 
@@ -129,6 +130,30 @@ def test_infer_sh_merges_what_its_jobs_did(work, monkeypatch):
     done = infer_sh(work, "--nj", "1", "--max-fail-rate", "0.2")
     assert done.returncode == 0, done.stderr
     assert list(vectors(work / "outputs" / "xvector.scp")) == sorted(expected)
+
+
+def test_backends_are_those_of_the_step(work, monkeypatch):
+    """infer.py, infer.sh and the pipeline with ONNX Runtime; bf16 is refused there by all alike."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(work / "cache"))
+    monkeypatch.chdir(work)
+    expected = pipeline(model=work / "model", ngpu=0)(work / "wav.scp")
+    done = run(["infer.py", "--ngpu", "0", "--backend", "onnx", "wav.scp", "outputs/py"], work)
+    assert done.returncode == 0, done.stderr
+    same(vectors(work / "outputs" / "py" / "xvector.scp"), expected)
+    assert list((work / "cache" / "speakerlab").glob("optimised-*.onnx"))
+    done = infer_sh(work, "--nj", "1", "--backend", "onnx")
+    assert done.returncode == 0, done.stderr
+    same(vectors(work / "outputs" / "xvector.scp"), expected)
+    running = SessionConfig(work / "cache" / "speakerlab", "onnx")
+    found = pipeline(model=work / "model", ngpu=0, running=running)(work / "wav.scp")
+    same({key: one["spk_embedding"] for key, one in found.items()}, expected)
+    done = run(["infer.py", "--ngpu", "0", "--backend", "onnx", "--precision", "bf16", "wav.scp", "x"], work)
+    assert (done.returncode, done.stderr) == (
+        1, "infer: back-end onnx has no bf16; use --backend openvino\n"
+    )  # fmt: skip
+    done = infer_sh(work, "--nj", "1", "--overwrite", "true", "--backend", "onnx", "--precision", "bf16")
+    assert done.returncode == 1
+    assert "back-end onnx has no bf16" in done.stderr
 
 
 def test_infer_sh_explains_itself():

@@ -314,7 +314,7 @@ def test_no_gpu_is_said_once_and_the_cpu_runs(model, caplog, monkeypatch):
 def test_a_gpu_is_taken_where_there_is_one_unless_ngpu_is_0(model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     devices = []
-    monkeypatch.setattr(Extractor, "of_bundle", lambda _, device: devices.append(device))
+    monkeypatch.setattr(Extractor, "of_bundle", lambda _, device, *__: devices.append(device))
     pipeline(model=model)
     pipeline(model=model, ngpu=0)
     assert devices == ["cuda", "cpu"]

@@ -142,6 +142,18 @@ def test_embed_prints_kaldis_text_form(run):
     assert found["audio"]["sample_rate"] == RATE
 
 
+def test_embed_takes_the_backends_of_the_step(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    torch_said, onnx_said = (
+        run("embed", "a0.wav", "--json", "--backend", name)[1] for name in ("torch", "onnx")
+    )
+    expected, found = (json.loads(said)["a0.wav"]["spk_embedding"] for said in (torch_said, onnx_said))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert list((tmp_path / "speakerlab").glob("optimised-*.onnx"))
+    status, _, err = run("embed", "a0.wav", "--backend", "onnx", "--precision", "bf16")
+    assert (status, err) == (1, "speakerlab embed: back-end onnx has no bf16; use --backend openvino\n")
+
+
 def test_embed_writes_what_it_can_and_fails_for_the_rest(run, folder):
     status, out, err = run("embed", "wav.scp", "--output-dir", "out", "--batch-size", "2")
     assert status == 1

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
-from speakerlab.bin import entry
+from speakerlab.bin import entry, session_arguments
 from speakerlab.errors import DataError
 
 MODEL = "iic/speech_campplus_sv_zh-cn_16k-common"
@@ -29,6 +29,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--model", default=MODEL, help="bundle, other toolkit's model, or model id")
     parser.add_argument("--ngpu", type=int, default=NGPU, help="1: a GPU if there is one; 0: the CPU")
     parser.add_argument("--batch-size", type=int, default=1, help="utterances per network call")
+    session_arguments.add(parser)
     return parser
 
 
@@ -42,6 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
         ngpu=arguments.ngpu,
         batch_size=arguments.batch_size,
         output_dir=arguments.output_dir,
+        running=session_arguments.config(arguments),
     )
     result = inference(audio_in=arguments.audio_in)
     utterances = [result] if "spk_embedding" in result else list(result.values())

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Embeddings of a wav.scp in parallel, on CPU processes or GPUs: OUT_DIR/xvector.scp, once every line of WAV_SCP
-# is accounted for. A killed run goes on where it was when the same command is run again.
+# is accounted for; the archives it points to are and stay in OUT_DIR/parts. A killed run goes on where it was
+# when the same command is run again.
 # Usage: egs/modelscope/speaker_verification/campplus_zh-cn_16k-common/infer.sh [options] WAV_SCP OUT_DIR
 # Example: egs/modelscope/speaker_verification/campplus_zh-cn_16k-common/infer.sh --nj 4 --gpus "0 1" wav.scp out
 . steps/lib/strict.sh
@@ -8,6 +9,8 @@ model=iic/speech_campplus_sv_zh-cn_16k-common  # bundle, other toolkit's model, 
 nj=4  # number of jobs
 gpus=auto  # GPUs, jobs take them in turn, e.g. "0 1"; "" runs on the CPU
 batch_size=1  # utterances per network call; more pays on a GPU
+backend=torch  # torch; onnx (ONNX Runtime) or openvino: CPU only; auto: the fastest here, measured once
+precision=fp32  # fp32, or bf16: on a GPU, or with openvino
 max_fail_rate=0  # share of recordings that may fail; they are listed in failures.tsv
 overwrite=false  # discard embeddings of another model or list
 . steps/lib/parse_options.sh
@@ -20,7 +23,7 @@ require_file "$wav_scp" "give a wav.scp"
 rm -f "$out_dir/xvector.scp"
 python -m speakerlab.bin.make_data_dir "$wav_scp" "$out_dir/data"
 bash steps/extract_embeddings.sh --nj "$nj" --gpus "$gpus" --batch-size "$batch_size" \
-  --max-fail-rate "$max_fail_rate" --overwrite "$overwrite" "$model" "$out_dir/data" "$out_dir"
+  --backend "$backend" --precision "$precision" --max-fail-rate "$max_fail_rate" --overwrite "$overwrite" "$model" "$out_dir/data" "$out_dir"
 cp "$out_dir/embeddings.scp" "$out_dir/.xvector.scp.tmp"
 mv "$out_dir/.xvector.scp.tmp" "$out_dir/xvector.scp"
 log "$out_dir/xvector.scp: $(wc -l <"$out_dir/xvector.scp") embeddings"
