@@ -41,11 +41,11 @@ def modelscope(name):
     return importlib.import_module(f"modelscope.models.audio.sv.{name}")
 
 
-def build(make, feat_dim=80, seed=0):
+def build(make, feat_dim=80, seed=0, batch=None):
     """``make()`` with seeded weights and normalisations as training leaves them, in eval mode.
 
-    Scales and shifts are random, statistics those of the activations that random features cause: so no
-    layer's output vanishes or grows without bounds.
+    Scales and shifts are random, statistics those of the activations that ``batch`` [B, T, F], by default
+    random features, causes: so no layer's output vanishes or grows without bounds.
     """
     torch.manual_seed(seed)
     network = make().train()
@@ -56,7 +56,7 @@ def build(make, feat_dim=80, seed=0):
                 part.weight.data.uniform_(0.5, 1.5)
                 part.bias.data.normal_(0, 0.3)
     with torch.no_grad():
-        network(2 * torch.randn(6, 200, feat_dim))
+        network(2 * torch.randn(6, 200, feat_dim) if batch is None else batch)
     return network.eval()
 
 
