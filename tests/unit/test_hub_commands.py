@@ -125,7 +125,7 @@ def test_convert_writes_a_bundle_that_is_the_same_model(monkeypatch, tmp_path, s
     state = found.model.state_dict()
     assert written.model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key]) for key, value in written.model.state_dict().items())
-    feats = torch.randn(1, 60, 40)  # mapped weights lie elsewhere in memory, which may change the order of sums
+    feats = torch.randn(1, 60, 40)  # mapped weights lie elsewhere in memory: sums in another order
     torch.testing.assert_close(written.model(feats), found.model(feats), rtol=1e-5, atol=1e-6)
     assert run(monkeypatch, "convert", source, tmp_path / "out" / "model") is None  # a bundle is replaced
 
