@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from speakerlab import registry
-from speakerlab.hub import onnx_export
+from speakerlab.hub import onnx_export, onnx_precision
 
 # Parameters of every published size, on the features it is made for.
 NUM_PARAMETERS = {
@@ -348,3 +348,17 @@ def test_onnx_graph_agrees_at_any_length(name, tmp_path):
         feats = features(1 + num_frames % 2, num_frames, small_feat_dim(name), seed=num_frames)
         (embeddings,) = session.run(None, {"feature": feats.numpy()})
         assert distance(torch.from_numpy(embeddings), model(feats)) < 1e-4, num_frames
+
+
+def test_onnx_graph_in_reduced_precision_is_close(name, tmp_path):
+    model, path = build(name), tmp_path / "model.onnx"
+    onnx_export.export(model, small_feat_dim(name), path)
+    exported = path.read_bytes()
+    heard = [features(300, small_feat_dim(name), seed=seed).numpy() for seed in range(4)]
+    feats = features(1, 345, small_feat_dim(name), seed=9)
+    for precision in onnx_precision.PRECISIONS[1:]:
+        path.write_bytes(exported)
+        onnx_precision.reduce_precision(path, precision, heard)
+        (embeddings,) = onnxruntime.InferenceSession(path).run(None, {"feature": feats.numpy()})
+        cosine = torch.cosine_similarity(torch.from_numpy(embeddings), model(feats)).item()
+        assert cosine > (0.9999 if precision == "fp16" else 0.99), precision
