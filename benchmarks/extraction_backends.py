@@ -48,6 +48,7 @@ from speakerlab.io import audio
 from speakerlab.io.ark import ArkWriter
 
 OURS = (("torch", "fp32"), ("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
+INT8 = "onnx int8"
 BARE = "bare ORT call"
 STEADY_S = 15  # seconds of work, start-up not counted, that a row of the second reading rests on
 LEAST_COSINE = 0.999  # between embeddings of equal computations
@@ -61,6 +62,11 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--models", nargs="+", choices=networks, default=networks, help="networks")
     parser.add_argument("--num-utts", type=int, default=20, help="utterances, spread over the list; 0: all")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each; the least counts")
+    parser.add_argument(
+        "--int8-calibration",
+        type=Path,
+        help="also a row in int8, calibrated on this data dir of real speech; --data needs trials then",
+    )
     return parser
 
 
@@ -98,6 +104,17 @@ class Work:
                 if isinstance(found, AudioError):
                     raise found
                 writer.write(utt_id, found)
+
+    @property
+    def int8_graph(self) -> Path:
+        """The exported file in int8, if ``quantise`` made it."""
+        return self.scratch / "int8.onnx"
+
+    def quantise(self, calibration: Path, measured_on: Path) -> None:
+        """Make the file in int8."""
+        command = [sys.executable, "-m", "speakerlab.cli", "export", "--precision", "int8"]
+        command += ["--calibration-data", str(calibration), "--measure-on", str(measured_on)]
+        print(run([*command, str(self.models / "ours"), str(self.int8_graph)], self.cache).strip())
 
     def bare(self, session: Any) -> None:
         """The network alone."""
@@ -201,6 +218,9 @@ def extractors(work: Work) -> dict[str, Extractor]:
             found[f"{backend} {precision}"] = Extractor.of_bundle(work.bundle, "cpu", running)
         except SpeakerLabError as error:
             print(f"{backend} {precision} left out: {error}")
+    if work.int8_graph.exists():
+        running = SessionConfig(work.cache, "onnx", graph=work.int8_graph)
+        found[INT8] = Extractor.of_bundle(work.bundle, "cpu", running)
     return found
 
 
@@ -239,7 +259,8 @@ def run_row(work: Work, row: str, copies: int) -> None:
         run([*program, str(work.models), str(data / "wav.scp"), str(work.scratch / "p.ark")], work.cache)
         return
     backend, precision = row.split()
-    how = ["--backend", backend, "--precision", precision, "--nj", str(num_cores()), "--gpus", ""]
+    how = ["--backend", backend, "--nj", str(num_cores()), "--gpus", ""]
+    how += ["--graph", str(work.int8_graph)] if row == INT8 else ["--precision", precision]
     out = work.scratch / "out"
     shutil.rmtree(out, ignore_errors=True)
     step = ["bash", "steps/extract_embeddings.sh", *how]
@@ -327,7 +348,10 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"torch {torch.__version__}, numpy {np.__version__}")
     for name in arguments.models:
         with tempfile.TemporaryDirectory() as folder:
-            report(Work(name, files, Path(folder)), arguments.repeats)
+            work = Work(name, files, Path(folder))
+            if arguments.int8_calibration:
+                work.quantise(arguments.int8_calibration.resolve(), arguments.data.resolve())
+            report(work, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,15 @@ def main() -> None:
     from speakerlab.bin import entry
 
     sys.argv[:2] = [f"{Path(sys.argv[0]).name} {arguments.command}"]
-    entry.run(module.main, module.options())
+    entry.call(module.main, module.options())
+
+
+def run() -> None:
+    """``main`` as all that a process does."""
+    from speakerlab.bin import entry
+
+    entry.process(main)
 
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from tqdm import tqdm
-
 T = TypeVar("T")
 PERIOD_S = 30.0  # how often progress is said where there is no terminal
 
@@ -32,6 +30,8 @@ def setup(program: str, job: int = 1, num_jobs: int = 1) -> None:
 def progress(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """Yield ``items`` with a bar on a terminal, else a log line every 30 s with the time left."""
     if sys.stderr.isatty():
+        from tqdm import tqdm  # here: `speakerlab --help` shows no progress
+
         yield from tqdm(items, desc=description, total=total, dynamic_ncols=True, leave=False)
         return
     start = last = time.monotonic()

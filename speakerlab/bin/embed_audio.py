@@ -41,8 +41,9 @@ def main(arguments: argparse.Namespace) -> None:
         SpeakerLabError: a model that cannot be used, no recording that can.
     """
     model = audio_arguments.model(arguments)
-    from speakerlab.pipeline import outputs, pipeline
-    from speakerlab.pipeline.embedding import Embedded, embed
+    with entry.starting():
+        from speakerlab.pipeline import outputs, pipeline
+        from speakerlab.pipeline.embedding import Embedded, embed
 
     sources = _sources(arguments)
     network = pipeline(

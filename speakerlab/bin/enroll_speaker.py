@@ -31,9 +31,10 @@ def main(arguments: argparse.Namespace) -> None:
     """
     model = audio_arguments.model(arguments)
     audios = [audio_arguments.recording(text) for text in arguments.audio]
-    from speakerlab.predictor import Predictor
+    with entry.starting():
+        from speakerlab.predictor import Predictor
 
-    predictor = Predictor(model, arguments.voiceprints, ngpu=audio_arguments.num_gpus(arguments))
+        predictor = Predictor(model, arguments.voiceprints, ngpu=audio_arguments.num_gpus(arguments))
     number = predictor.register(audios, arguments.name, arguments.sample_rate)
     if arguments.json:
         print(json.dumps({"name": arguments.name, "voiceprints": number}))

@@ -38,10 +38,11 @@ def main(arguments: argparse.Namespace) -> None:
     """
     model = audio_arguments.model(arguments)
     audio = audio_arguments.recording(arguments.audio)
-    from speakerlab.predictor import Predictor
+    with entry.starting():
+        from speakerlab.predictor import Predictor
 
-    ngpu = audio_arguments.num_gpus(arguments)
-    predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu)
+        ngpu = audio_arguments.num_gpus(arguments)
+        predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu)
     found = predictor.recognition(audio, sample_rate=arguments.sample_rate)
     print(json.dumps(dataclasses.asdict(found)) if arguments.json else text_of(found, arguments.top))
     sys.exit(0 if found.name is not None else 4 if found.reasons else 3)

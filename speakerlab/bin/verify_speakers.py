@@ -36,9 +36,11 @@ def main(arguments: argparse.Namespace) -> None:
     """
     model = audio_arguments.model(arguments)
     pair = tuple(audio_arguments.recording(text) for text in (arguments.first, arguments.second))
-    from speakerlab.pipeline import pipeline
+    with entry.starting():
+        from speakerlab.pipeline import pipeline
 
-    verify = pipeline(model=model, ngpu=audio_arguments.num_gpus(arguments), sv_threshold=arguments.threshold)
+        ngpu = audio_arguments.num_gpus(arguments)
+        verify = pipeline(model=model, ngpu=ngpu, sv_threshold=arguments.threshold)
     result = verify(pair, sample_rate=arguments.sample_rate)
     print(json.dumps(result) if arguments.json else text_of(result))
     sys.exit(EXIT[result["label"]])

@@ -214,9 +214,7 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def load_strict(
-    model: nn.Module, state: Mapping[str, Any], source: Path, *, assign: bool = False
-) -> None:
+def load_strict(model: nn.Module, state: Mapping[str, Any], source: Path, *, assign: bool = False) -> None:
     """Put ``state`` into ``model``: every key, and no other; ``source`` is named in the error.
 
     Args:

@@ -1,0 +1,72 @@
+"""Seconds that `speakerlab verify` takes, start-up included: whole processes, a CAM++ of random weights.
+
+Printed are the median and the least of several runs, beside a process that only imports torch.
+
+Example: python benchmarks/verify_speakers.py a.wav b.wav
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from speakerlab import config as config_io
+from speakerlab.bin import entry
+from speakerlab.errors import SpeakerLabError
+from speakerlab.hub import bundle
+
+
+def options() -> argparse.ArgumentParser:
+    parser = entry.parser(__doc__)
+    parser.add_argument("first", help="recording")
+    parser.add_argument("second", help="recording")
+    parser.add_argument("--repeats", type=int, default=10, help="runs of each, in turn")
+    return parser
+
+
+def seconds(command: Sequence[str]) -> float:
+    """Seconds of a process.
+
+    Raises:
+        SpeakerLabError: it failed; a decision is no failure.
+    """
+    start = time.perf_counter()
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    passed = time.perf_counter() - start
+    if done.returncode not in {0, 3, 4}:
+        raise SpeakerLabError(done.stderr.strip())
+    return passed
+
+
+def main(arguments: argparse.Namespace) -> None:
+    config = config_io.from_mapping(bundle.EmbedderConfig, {"model": {"name": "campplus"}}, "benchmark")
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        bundle.save(path, config.model.build(feat_dim=80), config, 80, {"weights": "random"})
+        verify = [sys.executable, "-m", "speakerlab.cli", "verify", "--model", str(path)]
+        commands = {
+            "import torch": [sys.executable, "-c", "import torch"],
+            "speakerlab verify": [*verify, arguments.first, arguments.second],
+        }
+        for command in commands.values():
+            seconds(command)
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(arguments.repeats):
+            for name, command in commands.items():
+                times[name].append(seconds(command))
+    print(f"{arguments.repeats} runs, {torch.get_num_threads()} threads")
+    for name, found in times.items():
+        print(f"{name:20} median {statistics.median(found):.2f} s, least {min(found):.2f} s")
+
+
+if __name__ == "__main__":
+    entry.run(main, options())
