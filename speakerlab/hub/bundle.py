@@ -166,6 +166,9 @@ def _as_text(card: Mapping[str, Any], calibration: Calibration | None) -> str:
 def load(path: Path) -> Bundle:
     """The bundle at ``path``.
 
+    Its weights are the pages of the file, mapped. ``save`` puts another file in its place, which a network
+    loaded before does not notice; writing into the file itself it would.
+
     Raises:
         DataError: a file is missing, its content or the calibration does not match its hash, or the
             weights do not fit the network that ``config.yaml`` describes.

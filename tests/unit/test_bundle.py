@@ -1,9 +1,14 @@
 """Bundles come back equal and refuse whatever is not what was saved; extraction from them."""
 
+import ast
 import dataclasses
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +54,90 @@ def test_what_is_loaded_is_what_was_saved(saved):
     feats = torch.randn(2, 50, 24)
     assert torch.equal(loaded.model(feats), model(feats))
     assert not loaded.model.training
+
+
+def mapped(path):
+    """Figures in kB of the mappings of a file into this process, by name."""
+    figures, inside = {}, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        key, *values = line.split()
+        if not key.endswith(":"):
+            inside = line.endswith(f" {path}")
+        elif inside and values[-1] == "kB":
+            figures[key[:-1]] = figures.get(key[:-1], 0) + int(values[0])
+    return figures
+
+
+def test_weights_are_shared_by_the_processes_that_run_a_model(tmp_path):
+    settings = {"model": {"name": "tdnn", "channels": [256] * 5, "embed_dim": 64}}
+    config = config_io.from_mapping(bundle.EmbedderConfig, settings, "test")
+    path = tmp_path / "m"
+    bundle.save(path, config.model.build(feat_dim=80), config, 80, {})
+    code = (
+        "import sys, torch, pathlib, test_bundle\n"
+        "from speakerlab.hub import bundle\n"
+        "loaded = bundle.load(pathlib.Path(sys.argv[1]))\n"
+        "loaded.model(torch.randn(1, 50, 80))\n"
+        "print(flush=True); input()\n"  # until the other has loaded it too
+        "print(test_bundle.mapped(loaded.path / bundle.WEIGHTS))"
+    )
+    here = Path(__file__).parent
+    options = {"env": {**os.environ, "PYTHONPATH": f"{here.parents[1]}:{here}"}, "text": True}
+    command = [sys.executable, "-c", code, str(path)]
+    pipe = subprocess.PIPE
+    workers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, **options) for _ in range(2)]
+    for worker in workers:
+        assert worker.stdout.readline() == "\n"
+    found = ast.literal_eval(workers[0].communicate("\n")[0])
+    workers[1].communicate("\n")
+    size_kb = (path / bundle.WEIGHTS).stat().st_size / 1024
+    assert found["Rss"] > 0.9 * size_kb
+    assert found["Pss"] < 0.6 * size_kb  # half of each page
+    assert found["Private_Dirty"] == 0
+
+
+def test_training_a_loaded_network_leaves_its_file_alone(saved):
+    path, model, _ = saved
+    content = (path / bundle.WEIGHTS).read_bytes()
+    loaded = bundle.load(path).model.train()
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    optimizer = torch.optim.SGD(loaded.parameters(), lr=0.1)
+    loaded(torch.randn(4, 50, 24)).square().sum().backward()
+    optimizer.step()
+    before, after = model.state_dict(), loaded.state_dict()
+    assert not any(torch.equal(before[key], after[key]) for key in before if key.endswith("running_mean"))
+    assert not torch.equal(next(model.parameters()), next(loaded.parameters()))
+    assert mapped(path / bundle.WEIGHTS)["Private_Dirty"] > 0
+    assert (path / bundle.WEIGHTS).read_bytes() == content
+    again = bundle.load(path).model
+    assert all(torch.equal(again.state_dict()[key], before[key]) for key in before)
+
+
+def test_a_loaded_network_does_not_notice_that_its_bundle_is_replaced(saved):
+    path, model, config = saved
+    loaded, feats = bundle.load(path), torch.randn(2, 50, 24)
+    expected = loaded.model(feats)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    bundle.save(path, model, config, 24, {})
+    assert torch.equal(loaded.model(feats), expected)
+    assert not torch.allclose(bundle.load(path).model(feats), expected)
+    bundle.save(path, loaded.model, config, 24, {})  # the file it replaces is not the one it reads from
+    assert torch.equal(bundle.load(path).model(feats), expected)
+
+
+def test_weights_of_another_type_become_those_of_the_network(saved):
+    path, model, _ = saved
+    state = {
+        key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()
+    }
+    save_file(state, path / bundle.WEIGHTS)
+    rehash(path, bundle.WEIGHTS)
+    loaded = bundle.load(path).model
+    assert {value.dtype for value in loaded.parameters()} == {torch.float32}
+    for key, value in loaded.state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[key], atol=1e-3, rtol=1e-3)
 
 
 def test_saving_again_replaces_the_bundle_whole(saved):
