@@ -62,6 +62,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--models", nargs="+", choices=networks, default=networks, help="networks")
     parser.add_argument("--num-utts", type=int, default=20, help="utterances, spread over the list; 0: all")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each; the least counts")
+    parser.add_argument("--one-core", action="store_true", help="the first reading alone")
     parser.add_argument(
         "--int8-calibration",
         type=Path,
@@ -327,7 +328,7 @@ def automatic(work: Work) -> dict[str, str]:
     return found
 
 
-def report(work: Work, repeats: int) -> None:
+def report(work: Work, repeats: int, *, is_one_core: bool) -> None:
     print(f"\n{work.name}: {len(work.files)} utterances, {work.audio_s:.0f} s of audio")
     cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
     os.sched_setaffinity(0, {min(cores)})
@@ -335,11 +336,12 @@ def report(work: Work, repeats: int) -> None:
     one, choices = one_core(work, repeats), automatic(work)
     os.sched_setaffinity(0, cores)
     torch.set_num_threads(threads)
-    every = all_cores(work, one, repeats)
+    every = one if is_one_core else all_cores(work, one, repeats)
     for precision, choice in choices.items():
         rows = [row for row in every if row.endswith(f" {precision}")]
         best = [min(rows, key=reading.__getitem__).split()[0] for reading in (one, every)]
-        print(f"{work.name} {precision}: fastest back-end on one core {best[0]}, on all {best[1]}", end="")
+        print(f"{work.name} {precision}: fastest back-end on one core {best[0]}", end="")
+        print("" if is_one_core else f", on all {best[1]}", end="")
         print(f"; --backend auto takes {choice}")
 
 
@@ -351,7 +353,7 @@ def main(arguments: argparse.Namespace) -> None:
             work = Work(name, files, Path(folder))
             if arguments.int8_calibration:
                 work.quantise(arguments.int8_calibration.resolve(), arguments.data.resolve())
-            report(work, arguments.repeats)
+            report(work, arguments.repeats, is_one_core=arguments.one_core)
 
 
 if __name__ == "__main__":

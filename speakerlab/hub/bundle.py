@@ -174,30 +174,15 @@ def load(path: Path) -> Bundle:
             weights do not fit the network that ``config.yaml`` describes.
         ConfigError: ``config.yaml`` is not valid for this version.
     """
+    from safetensors.torch import load_file
+
     card = _read_card(path)
     if calibrations.KEY in card:
         calibrations.from_card(card[calibrations.KEY], _content_hash(card["sha256"]), path / CARD)
     config = config_io.load(EmbedderConfig, path / CONFIG)
-    model = _with_mapped_weights(config.model, card["feat_dim"], path / WEIGHTS)
+    model = config.model.build(feat_dim=card["feat_dim"])
+    load_strict(model, load_file(path / WEIGHTS), path / WEIGHTS, assign=True)
     return Bundle(path, config, model.eval(), card)
-
-
-def _with_mapped_weights(network: Component, feat_dim: int, weights: Path) -> nn.Module:
-    """``network`` with the tensors of ``weights`` as the file maps them: not initialised first, not copied.
-
-    Processes that only read them share the file's pages; a process that trains writes to pages of its own.
-    """
-    import torch
-    from safetensors.torch import load_file
-
-    state = load_file(weights)
-    with torch.device("meta"):
-        model: nn.Module = network.build(feat_dim=feat_dim)
-    load_strict(model, state, weights, assign=True)
-    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
-        model = network.build(feat_dim=feat_dim)  # it has tensors that no file holds
-        load_strict(model, state, weights)
-    return model
 
 
 def _read_card(path: Path) -> dict[str, Any]:
