@@ -53,13 +53,14 @@ def embedded(
 
 
 def _windows(inputs: Iterable[Input[K]], batch_size: int) -> Iterator[list[Input[K]]]:
-    """Neighbours whose features are held at the same time."""
+    """Neighbours whose features are held at the same time; one by one where there are no batches to sort for."""
+    size = WINDOW_BATCHES * batch_size if batch_size > 1 else 1
     window: list[Input[K]] = []
     values = 0
     for one in inputs:
         window.append(one)
         values += 0 if isinstance(one.feats, AudioError) else one.feats.numel()
-        if len(window) == WINDOW_BATCHES * batch_size or values >= MAX_WINDOW_VALUES:
+        if len(window) == size or values >= MAX_WINDOW_VALUES:
             yield window
             window, values = [], 0
     if window:
