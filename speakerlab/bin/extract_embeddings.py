@@ -8,7 +8,6 @@ Example: python -m speakerlab.bin.extract_embeddings --model exp/first/model dat
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
 
 from speakerlab import logs
@@ -62,10 +61,9 @@ def main(arguments: argparse.Namespace) -> None:
         window_s=arguments.window_s,
     )
     utterances = {str(utterance.utt_id): utterance for utterance in data.utterances}
-    members = (utterances[key] for part in parts for key in part.keys)
-    found = embeddings(members, inputs, extractor, arguments.batch_size)  # batches do not end with parts
     for part in logs.progress(parts, "parts", len(parts)):
-        store.write(part, itertools.islice(found, len(part.keys)))
+        members = [utterances[key] for key in part.keys]
+        store.write(part, embeddings(members, inputs, extractor, arguments.batch_size))
 
 
 def deviations(arguments: argparse.Namespace, graph: Graph | None = None) -> dict[str, str]:

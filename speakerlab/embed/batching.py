@@ -53,7 +53,7 @@ def embedded(
 
 
 def _windows(inputs: Iterable[Input[K]], batch_size: int) -> Iterator[list[Input[K]]]:
-    """Neighbours whose features are held at the same time; one by one where there are no batches to sort for."""
+    """Neighbours whose features are held at the same time; one by one without batches to sort for."""
     size = WINDOW_BATCHES * batch_size if batch_size > 1 else 1
     window: list[Input[K]] = []
     values = 0
