@@ -224,27 +224,3 @@ def test_what_waits_is_bounded_in_number_and_in_values(monkeypatch):
 def test_an_embedding_that_is_no_number_is_a_failure_of_its_utterance():
     _, wrong, _ = (out for _, out in embedded(numbered([12, 13, 14]), Counted(), 3))
     assert str(wrong) == "1: 1.wav: its embedding is NaN or Inf"
-
-
-def test_the_worker_fills_batches_over_the_ends_of_parts(toy_data, tmp_path, monkeypatch):
-    """15 utterances are 15 parts; a network call takes four of them all the same."""
-    settings = {"model": {"name": "tdnn", "channels": [8, 8, 8, 8, 16], "embed_dim": 4}}
-    config = config_io.from_mapping(bundle.EmbedderConfig, settings, "test")
-    bundle.save(tmp_path / "m", config.model.build(feat_dim=80), config, 80, {})
-    sizes = []
-    real = Extractor.embed_features
-    monkeypatch.setattr(
-        Extractor, "embed_features", lambda s, batch: sizes.append(len(batch)) or real(s, batch)
-    )
-    data = DataDir.load(toy_data / "test")
-    tables = []
-    for size in ("1", "4"):
-        out = tmp_path / size
-        arguments = ["--model", str(tmp_path / "m"), "--batch-size", size, str(data.path), str(out)]
-        extract_embeddings.main(extract_embeddings.options().parse_args(arguments))
-        store = PartStore(out, "embeddings", data.utt_ids, {})
-        assert len(store.parts) == 15
-        tables.append(read_embeddings(store.merge().scp))
-    assert sizes == [1] * 15 + [4, 4, 4, 3]
-    assert tables[0].ids == tables[1].ids
-    assert np.abs(tables[0].matrix - tables[1].matrix).max() < 1e-5
