@@ -7,20 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from speakerlab import config as config_io
 from speakerlab.bin import extract_embeddings, session_arguments
 from speakerlab.data.datadir import DataDir
 from speakerlab.embed import batching, windows
 from speakerlab.embed.batching import Input, embedded
 from speakerlab.embed.extraction import embeddings
-from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.inputs import UtteranceInputs
 from speakerlab.embed.prefetch import prefetched
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
-from speakerlab.hub import bundle
 from speakerlab.io import audio
-from speakerlab.io.ark import read_embeddings
-from speakerlab.io.parts import PartStore
 from speakerlab.types import RecId, Segment, UttId, Waveform
 
 
