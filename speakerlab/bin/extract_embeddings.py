@@ -40,6 +40,7 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the parts of this job that are not there yet."""
+    running = session_arguments.config(arguments)
     data = DataDir.load(arguments.data_dir)
     loaded = load_model(arguments.model)
     inputs_from = ["wav.scp", "segments"] if arguments.feats_type == "raw" else ["feats.scp"]
@@ -52,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
     parts = store.pending(arguments.job, arguments.num_jobs)
     if not parts:
         return
-    extractor = Extractor.of_bundle(loaded, arguments.device, session_arguments.config(arguments))
+    extractor = Extractor.of_bundle(loaded, arguments.device, running)
     inputs = UtteranceInputs(
         data,
         extractor,

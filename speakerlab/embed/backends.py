@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NUM_FRAMES, NUM_SAMPLES = 400, 64000  # of the 4 s that are measured
 NUM_RUNS = 5  # the least of them counts
 MIN_COSINE = {"fp32": 0.9999, "bf16": 0.99}  # to torch's embedding in fp32
+MIN_COSINE_OF_GRAPH = 0.9  # of a graph that is given: what it loses on speech was measured when it was made
 
 
 def open_session(bundle: Bundle, device: torch.device, config: SessionConfig) -> Session:
@@ -73,8 +74,6 @@ def fastest(bundle: Bundle, config: SessionConfig) -> str:
 
 def _open(backend: str, bundle: Bundle, device: torch.device, config: SessionConfig) -> Session:
     if backend == "torch":
-        if config.graph is not None:
-            raise SpeakerLabError("back-end torch runs no graph; use --backend onnx with --graph")
         return TorchSession(bundle.model, device, config.precision)
     if backend not in BACKENDS:
         raise SpeakerLabError(f"back-end {backend} is none of {', '.join(BACKENDS)}, auto")
@@ -89,11 +88,12 @@ def _measured(bundle: Bundle, config: SessionConfig) -> dict[str, float]:
     size = (NUM_SAMPLES if feat_dim == 1 else NUM_FRAMES, feat_dim)
     feats = np.random.default_rng(0).standard_normal(size).astype(np.float32)
     expected = TorchSession(bundle.model, torch.device("cpu")).embed([feats])[0]
+    least = MIN_COSINE_OF_GRAPH if config.graph else MIN_COSINE[config.precision]
     sessions: dict[str, Session] = {}
-    for backend in BACKENDS:
+    for backend in BACKENDS[1:] if config.graph else BACKENDS:  # torch runs no graph
         try:
             session = _open(backend, bundle, torch.device("cpu"), config)
-            _require_agreement(session.embed([feats])[0], expected, config.precision)
+            _require_agreement(session.embed([feats])[0], expected, least)
         except SpeakerLabError as error:
             logging.info("back-end %s is left out: %s", backend, error)
         else:
@@ -112,10 +112,9 @@ def _measured(bundle: Bundle, config: SessionConfig) -> dict[str, float]:
     return times
 
 
-def _require_agreement(found: Float32Array, expected: Float32Array, precision: str) -> None:
+def _require_agreement(found: Float32Array, expected: Float32Array, least: float) -> None:
     cosine = float(found @ expected / (np.linalg.norm(found) * np.linalg.norm(expected)))
-    if not cosine >= MIN_COSINE[precision]:  # NaN too
-        least = f"{MIN_COSINE[precision]:g} is the least"
+    if not cosine >= least:  # NaN too
         raise SpeakerLabError(
-            f"the cosine of its embedding to that of torch in fp32 is {cosine:.5f}, {least}"
+            f"the cosine of its embedding to that of torch in fp32 is {cosine:.5f}, {least:g} is the least"
         )

@@ -78,7 +78,8 @@ def versions(*packages: str) -> dict[str, str]:
 
 def graph_key(bundle: Bundle) -> dict[str, str]:
     """What an exported graph depends on."""
-    return {"model": bundle.content_hash, **versions("speakerlab", "torch", "onnx", "onnxscript")}
+    packages = versions("speakerlab", "torch", "onnx", "onnxscript")
+    return {"model": bundle.content_hash, "revision": str(onnx_export.REVISION), **packages}
 
 
 def machine_key() -> dict[str, str]:

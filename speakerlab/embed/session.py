@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from speakerlab.errors import SpeakerLabError
 from speakerlab.types import Float32Array
 
 BACKENDS = ("torch", "onnx", "openvino")
@@ -35,6 +36,10 @@ class SessionConfig:
     precision: str = "fp32"
     num_threads: int = 1
     graph: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.graph is not None and self.backend == "torch":
+            raise SpeakerLabError("back-end torch runs no graph; use --backend onnx with --graph")
 
 
 class Session(Protocol):

@@ -287,7 +287,7 @@ def test_auto_measures_only_what_runs_the_graph(loaded, files, tmp_path):
 
 def test_torch_and_gpus_run_no_graph(loaded, files, tmp_path):
     with pytest.raises(SpeakerLabError, match="torch runs no graph; use --backend onnx"):
-        open_session(loaded, CPU, SessionConfig(tmp_path, "torch", graph=files["int8"]))
+        SessionConfig(tmp_path, "torch", graph=files["int8"])
     with pytest.raises(SpeakerLabError, match="CPU only"):
         open_session(loaded, torch.device("cuda"), SessionConfig(tmp_path, "auto", graph=files["int8"]))
 
@@ -321,6 +321,9 @@ def test_runs_with_different_graphs_are_not_mixed(loaded, files, toy_data, tmp_p
         arguments = ["--model", loaded.path, toy_data / "test", tmp_path / "out", "--device", "cpu", *options]
         extract_embeddings.main(extract_embeddings.options().parse_args([str(each) for each in arguments]))
 
+    with pytest.raises(SpeakerLabError, match="torch runs no graph"):
+        extract("--graph", files["int8"])
+    assert not (tmp_path / "out").exists()  # nothing is claimed for it
     extract("--backend", "onnx", "--graph", files["int8"])
     extract("--backend", "auto", "--graph", files["int8"])  # the same run
     for other in (["--backend", "onnx"], ["--backend", "onnx", "--graph", files["fp16"]]):

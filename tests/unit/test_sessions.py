@@ -163,6 +163,26 @@ def test_auto_leaves_out_a_backend_that_does_not_agree(
     assert (said in caplog.text) == (not kept)
 
 
+@pytest.mark.parametrize(("amount", "kept"), [(0.1, True), (0.4, True), (0.6, False)])  # cosine 0.93, 0.86
+def test_auto_lets_a_given_graph_lose_what_its_export_measured(loaded, tmp_path, monkeypatch, amount, kept):
+    real = TorchSession(loaded.model, CPU)
+    opened = []
+
+    def open_one(backend, *_):
+        opened.append(backend)
+        return Turned(real, amount)
+
+    monkeypatch.setattr(backends, "_open", open_one)
+    monkeypatch.setattr(backends.graphs, "of", lambda *_: backends.graphs.Graph({}, "int8", lambda: tmp_path))
+    config = SessionConfig(tmp_path, "auto", graph=tmp_path / "m.onnx")
+    if kept:
+        assert backends.fastest(loaded, config) in {"onnx", "openvino"}
+    else:
+        with pytest.raises(SpeakerLabError, match="no back-end here"):
+            backends.fastest(loaded, config)
+    assert opened == ["onnx", "openvino"]  # torch runs no graph
+
+
 def test_ever_new_lengths_are_few_tensor_shapes(loaded):
     shapes = set()
     handle = loaded.model.register_forward_pre_hook(lambda _, inputs: shapes.add(tuple(inputs[0].shape)))
