@@ -105,7 +105,7 @@ def _measured(bundle: Bundle, config: SessionConfig) -> dict[str, float]:
         )
     times = dict.fromkeys(sessions, float("inf"))
     for run in range(1, NUM_RUNS + 1):  # they are warm
-        # Each a little shorter: most lengths of a list are new, and back-ends prepare for that at other costs.
+        # Each a little shorter: most lengths of a list are new, and back-ends prepare for that.
         shorter = feats[: len(feats) - run * len(feats) // NUM_FRAMES]
         for backend, session in sessions.items():
             start = time.perf_counter()
