@@ -140,7 +140,11 @@ class Shortcut2d(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, F, T] to [B, C', F', T']."""
         # Sliced, not strided: torch 2.13 crashes in the gradient of a strided 1x1 with channels last.
-        x = x[:, :, :: self.stride[0], :: self.stride[1]]
+        frequency, time = (slice(None, None, step) for step in self.stride)
+        if self.training:  # as [B, F, T, C]: the gradient of a slice has the layout of its axes
+            x = x.permute(0, 2, 3, 1)[:, frequency, time].permute(0, 3, 1, 2)
+        else:
+            x = x[:, :, frequency, time]
         for layer in self:
             x = layer(x)
         return x

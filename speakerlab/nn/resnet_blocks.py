@@ -65,9 +65,9 @@ class ResidualStages(nn.Module):
     def encode(self, feats: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Features [B, T, F] and their padding to [B, top_dim, T'] and its padding."""
         x = layers.zero(feats.transpose(1, 2).unsqueeze(1), padding)  # [B, 1, F, T]
-        x = torch.relu_(self.bn1(self.conv1(x)))
+        x = self.conv1(x).contiguous(memory_format=torch.channels_last)  # up to a third faster on the CPU
+        x = torch.relu_(self.bn1(x))
         padding = layers.stride_padding(padding, self.conv1.stride[1])
-        x = x.contiguous(memory_format=torch.channels_last)  # up to a third faster on the CPU
         for i in range(1, len(STRIDES) + 1):
             for block in self.get_submodule(f"layer{i}").children():
                 x, padding = block(x, padding)
