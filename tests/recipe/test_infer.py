@@ -156,6 +156,22 @@ def test_backends_are_those_of_the_step(work, monkeypatch):
     assert "back-end onnx has no bf16" in done.stderr
 
 
+def test_infer_sh_runs_an_exported_file(work, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(work / "cache"))
+    monkeypatch.chdir(work)
+    files = [str(work / "model"), str(work / "m.onnx")]
+    done = run([sys.executable, "-m", "speakerlab.bin.export_model", *files], ROOT)
+    assert done.returncode == 0, done.stderr
+    done = infer_sh(work, "--nj", "1", "--graph", str(work / "m.onnx"))
+    assert done.returncode == 1
+    assert "back-end torch runs no graph; use --backend onnx with --graph" in done.stderr
+    done = infer_sh(work, "--nj", "1", "--graph", str(work / "m.onnx"), "--backend", "onnx")
+    assert done.returncode == 0, done.stderr
+    same(
+        vectors(work / "outputs" / "xvector.scp"), pipeline(model=work / "model", ngpu=0)(work / "wav.scp")
+    )
+
+
 def test_infer_sh_explains_itself():
     done = subprocess.run(
         ["bash", str(RECIPE / "infer.sh"), "--help"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -11,6 +11,7 @@ gpus=auto  # GPUs, jobs take them in turn, e.g. "0 1"; "" runs on the CPU
 batch_size=1  # utterances per network call; more pays on a GPU
 backend=torch  # torch; onnx (ONNX Runtime) or openvino: CPU only; auto: the fastest here, measured once
 precision=fp32  # fp32, or bf16: on a GPU, or with openvino
+graph=""  # run this file of "speakerlab export", such as one in int8; with backend onnx, openvino or auto
 max_fail_rate=0  # share of recordings that may fail; they are listed in failures.tsv
 overwrite=false  # discard embeddings of another model or list
 . steps/lib/parse_options.sh
@@ -23,7 +24,8 @@ require_file "$wav_scp" "give a wav.scp"
 rm -f "$out_dir/xvector.scp"
 python -m speakerlab.bin.make_data_dir "$wav_scp" "$out_dir/data"
 bash steps/extract_embeddings.sh --nj "$nj" --gpus "$gpus" --batch-size "$batch_size" \
-  --backend "$backend" --precision "$precision" --max-fail-rate "$max_fail_rate" --overwrite "$overwrite" "$model" "$out_dir/data" "$out_dir"
+  --backend "$backend" --precision "$precision" --graph "$graph" --max-fail-rate "$max_fail_rate" \
+  --overwrite "$overwrite" "$model" "$out_dir/data" "$out_dir"
 cp "$out_dir/embeddings.scp" "$out_dir/.xvector.scp.tmp"
 mv "$out_dir/.xvector.scp.tmp" "$out_dir/xvector.scp"
 log "$out_dir/xvector.scp: $(wc -l <"$out_dir/xvector.scp") embeddings"
