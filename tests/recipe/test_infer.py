@@ -167,9 +167,7 @@ def test_infer_sh_runs_an_exported_file(work, monkeypatch):
     assert "back-end torch runs no graph; use --backend onnx with --graph" in done.stderr
     done = infer_sh(work, "--nj", "1", "--graph", str(work / "m.onnx"), "--backend", "onnx")
     assert done.returncode == 0, done.stderr
-    same(
-        vectors(work / "outputs" / "xvector.scp"), pipeline(model=work / "model", ngpu=0)(work / "wav.scp")
-    )
+    same(vectors(work / "outputs" / "xvector.scp"), pipeline(model=work / "model", ngpu=0)(work / "wav.scp"))
 
 
 def test_infer_sh_explains_itself():
