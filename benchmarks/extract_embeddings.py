@@ -2,10 +2,11 @@
 
 The plain loop is what 3D-Speaker's extract.py does: one process, one thread, per utterance read audio,
 fbank, eager network, one ark. All read the same files and run the same network; threads are pinned to one
-per process. Prints seconds, real-time factor and ratios, the start-up of a worker, and its peak memory on
-the list and on the list four times over.
+per process. Prints seconds, real-time factor and ratios of the step with each back-end, its start-up, and the
+peak memory of a worker on the list and on the list four times over. Exporting a graph is not timed: it is
+done once per model.
 
-Example: python benchmarks/extract_embeddings.py --data data/demo/test
+Example: python benchmarks/extract_embeddings.py --data data/demo/test --backends torch onnx
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,9 @@ def options() -> argparse.ArgumentParser:
     parser = entry.parser(__doc__)
     parser.add_argument("--model", type=Path, help="model bundle; default: CAM++ with random weights")
     parser.add_argument("--data", type=Path, required=True, help="Kaldi data dir")
+    parser.add_argument(
+        "--backends", nargs="+", default=["torch"], help="of the step: torch onnx openvino auto"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turn; the median counts")
     parser.add_argument("--plain-loop", type=Path, help=argparse.SUPPRESS)  # the child of this script
     return parser
@@ -74,10 +79,10 @@ def timed(command: list[str]) -> float:
     return time.monotonic() - start
 
 
-def step(model: Path, data: Path, out: Path, num_jobs: int) -> list[str]:
+def step(backend: str, model: Path, data: Path, out: Path, num_jobs: int) -> list[str]:
     shutil.rmtree(out, ignore_errors=True)
-    jobs = ["--nj", str(num_jobs), "--gpus", ""]
-    return ["bash", "steps/extract_embeddings.sh", *jobs, str(model), str(data), str(out)]
+    how = ["--backend", backend, "--nj", str(num_jobs), "--gpus", ""]
+    return ["bash", "steps/extract_embeddings.sh", *how, str(model), str(data), str(out)]
 
 
 def repeated(data_dir: Path, out: Path, times: int) -> Path:
@@ -97,7 +102,7 @@ def repeated(data_dir: Path, out: Path, times: int) -> Path:
 
 
 def peak_mib(command: list[str]) -> float:
-    """Peak resident memory of one worker process, in MiB."""
+    """Peak resident memory of the largest process of a step, its worker, in MiB."""
     probe = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True,"
         " stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL);"
@@ -130,27 +135,40 @@ def main(arguments: argparse.Namespace) -> None:
         model, source = arguments.model or random_campplus(scratch / "campplus"), arguments.data
         loop = [sys.executable, __file__, "--model", str(model), "--data", str(source)]
         loop += ["--plain-loop", str(scratch / "plain.ark")]
-        one_utt = repeated_first(source, scratch / "one")
-        times: dict[str, list[float]] = {"plain loop": [], "step, 1 worker": [], "step, 2 workers": []}
-        start_up: list[float] = []
+        one_utt, four = repeated_first(source, scratch / "one"), repeated(source, scratch / "four", 4)
+
+        def run(backend: str, data: Path, num_jobs: int) -> list[str]:
+            return step(backend, model, data, scratch / "out", num_jobs)
+
+        times: dict[str, list[float]] = {"plain loop": []}
+        start_up: dict[str, list[float]] = {backend: [] for backend in arguments.backends}
+        for backend in arguments.backends:
+            timed(run(backend, one_utt, 1))  # exports
         for _ in range(arguments.repeats):
             times["plain loop"].append(timed(loop))
-            times["step, 1 worker"].append(timed(step(model, source, scratch / "a", 1)))
-            times["step, 2 workers"].append(timed(step(model, source, scratch / "b", 2)))
-            start_up.append(timed(step(model, one_utt, scratch / "c", 1)))
-        worker = [sys.executable, "-m", "speakerlab.bin.extract_embeddings", "--model", str(model)]
-        four = repeated(source, scratch / "four", 4)
-        peak_1 = peak_mib([*worker, str(source), str(scratch / "d")])
-        peak_4 = peak_mib([*worker, str(four), str(scratch / "e")])
-    median = {name: sorted(values)[len(values) // 2] for name, values in times.items()}
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread per process;")
+            for backend in arguments.backends:
+                for num_jobs in (1, 2):
+                    seconds = timed(run(backend, source, num_jobs))
+                    times.setdefault(f"{backend}, {num_jobs} worker(s)", []).append(seconds)
+                start_up[backend].append(timed(run(backend, one_utt, 1)))
+        peaks = {
+            backend: [peak_mib(run(backend, folder, 1)) for folder in (source, four)]
+            for backend in arguments.backends
+        }
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores;")
     print(f"{len(data.utterances)} utterances, {audio_s:.0f} s of audio, median of {arguments.repeats} runs")
-    print(f"{'':18}{'seconds':>9}{'RTF':>9}{'vs plain loop':>15}")
-    for name, value in median.items():
-        print(f"{name:18}{value:9.2f}{value / audio_s:9.4f}{median['plain loop'] / value:14.2f}x")
-    print(f"second worker: {median['step, 1 worker'] / median['step, 2 workers']:.2f}x")
-    print(f"start-up (whole step on one utterance): {sorted(start_up)[len(start_up) // 2]:.2f} s")
-    print(f"peak memory of a worker: {peak_1:.0f} MiB; on the list four times over: {peak_4:.0f} MiB")
+    print(f"{'':24}{'seconds':>9}{'RTF':>9}{'vs plain loop':>15}{'the same, start-up off':>24}")
+    loop_s = statistics.median(times["plain loop"])
+    for name, values in times.items():
+        seconds = statistics.median(values)
+        off = statistics.median(start_up.get(name.split(",")[0], [0.0]))
+        print(f"{name:24}{seconds:9.2f}{seconds / audio_s:9.4f}{loop_s / seconds:14.2f}x", end="")
+        print(f"{loop_s / (seconds - off):23.2f}x" if off else "")
+    for backend, (peak_1, peak_4) in peaks.items():
+        one, two = (statistics.median(times[f"{backend}, {number} worker(s)"]) for number in (1, 2))
+        print(f"{backend}: second worker {one / two:.2f}x")
+        print(f"  start-up (whole step on one utterance) {statistics.median(start_up[backend]):.2f} s")
+        print(f"  peak memory of a worker {peak_1:.0f} MiB, on the list four times over {peak_4:.0f} MiB")
 
 
 def repeated_first(data_dir: Path, out: Path) -> Path:
