@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from speakerlab.nn.layers import Shortcut2d
 from speakerlab.nn.models.resnet import ResNet, ResNetConfig
 
 
@@ -89,3 +90,26 @@ def test_a_strided_stem_sees_every_second_frame_and_is_masked_alike():
         torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="needs at least 17"):
         model(feats[:, :16])
+
+
+def test_a_shortcut_in_training_keeps_the_layout_of_its_gradient():
+    torch.manual_seed(0)
+    shortcut = Shortcut2d(4, 8, (2, 3))
+    x = torch.randn(2, 4, 6, 10).contiguous(memory_format=torch.channels_last).requires_grad_()
+    seen = []
+    inner = x * 1  # a leaf's gradient is laid out as the leaf
+    inner.register_hook(seen.append)
+    y = shortcut(inner)
+    convolution, norm = shortcut
+    weight = convolution.weight.detach()[:, :, 0, 0]
+    products = torch.einsum("oc,bcft->boft", weight, x.detach()[:, :, ::2, ::3])
+    mean, variance = products.mean((0, 2, 3)), products.var((0, 2, 3), correction=0)
+    expected = (products - mean[:, None, None]) / torch.sqrt(variance[:, None, None] + norm.eps)
+    torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
+    y.square().sum().backward()
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert seen[0][:, :, 1::2].abs().max() == 0
+    shortcut.eval()
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    torch.testing.assert_close(shortcut(x), y, atol=1e-5, rtol=1e-5)
