@@ -132,6 +132,7 @@ def main(arguments: argparse.Namespace) -> None:
     audio_s = seconds_of(data.utterances, data)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
+        os.environ["XDG_CACHE_HOME"] = str(scratch / "cache")  # of graphs that nobody needs afterwards
         model, source = arguments.model or random_campplus(scratch / "campplus"), arguments.data
         loop = [sys.executable, __file__, "--model", str(model), "--data", str(source)]
         loop += ["--plain-loop", str(scratch / "plain.ark")]
