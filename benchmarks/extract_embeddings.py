@@ -181,4 +181,4 @@ def repeated_first(data_dir: Path, out: Path) -> Path:
 
 
 if __name__ == "__main__":
-    entry.run(main, options())
+    entry.call(main, options())  # not run, which changes how the C library keeps memory

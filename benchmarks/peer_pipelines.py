@@ -288,4 +288,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, options())
+    entry.call(main, options())  # not run, which changes how the C library keeps memory

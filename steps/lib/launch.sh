@@ -5,10 +5,6 @@
 # Example: gpus="0 1"; launch extract exp/log 4 python -m speakerlab.bin.extract_embeddings ...
 # shellcheck shell=bash
 
-# glibc gives the memory of a large tensor back to the system and asks for it again, page by page, at the next
-# layer: a tenth of the time of a network on the CPU. The peak stays the same. Other C libraries ignore this.
-export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1000000000
-
 # resolve_gpus LIST: LIST itself, or for "auto" what CUDA_VISIBLE_DEVICES allows, else all there are
 resolve_gpus() {
   if [[ $1 != auto ]]; then

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -129,3 +130,20 @@ def test_no_garbage_is_collected_while_a_command_starts():
     finally:
         gc.callbacks.remove(note)
         gc.unfreeze()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_memory_is_kept_for_the_next_layer(program):
+    body = """
+    import resource
+    import numpy as np
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            layers = [np.ones(2_000_000) for _ in range(5)]
+            del layers
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    faults()
+    print(faults())
+    """
+    assert int(run(program(body)).stdout) < 1000  # of 25 x 4,000 pages
