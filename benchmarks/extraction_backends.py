@@ -44,7 +44,7 @@ from speakerlab.embed.graph_cache import GraphCache
 from speakerlab.embed.inputs import UtteranceInputs
 from speakerlab.embed.session import SessionConfig
 from speakerlab.errors import AudioError, SpeakerLabError
-from speakerlab.hub import bundle, onnx_export, onnx_metadata, onnx_precision
+from speakerlab.hub import bundle, onnx_export, onnx_file, onnx_metadata, onnx_precision
 from speakerlab.io import audio
 from speakerlab.io.ark import ArkWriter
 
@@ -108,7 +108,7 @@ class Work:
         if not path.exists():
             onnx_export.export(self.bundle.model, int(self.bundle.card["feat_dim"]), path)
             onnx_precision.reduce_precision(path, "int8", iter(self.feats))
-            onnx_metadata.write(path, {**onnx_metadata.describe(self.bundle), "precision": "int8"})
+            onnx_file.write(path, {**onnx_metadata.describe(self.bundle), "precision": "int8"})
         return path
 
     def bare(self, session: Any) -> None:
@@ -154,7 +154,7 @@ def check(work: Work, peers: Mapping[str, peer_pipelines.Peer]) -> None:
     """
     ours = Extractor.of_bundle(work.bundle)
     inputs = UtteranceInputs(work.data, ours, feats_type="raw", use_vad=False)
-    expected = [ours.embed_features([inputs[utterance]]) for utterance in work.data.utterances]
+    expected = [ours.session.embed([inputs[utterance]]) for utterance in work.data.utterances]
     for name, peer in peers.items():
         size = sum(parameter.numel() for parameter in peer.network.parameters())
         found = [peer.network(torch.from_numpy(feats)[None]) for feats in work.feats]

@@ -1,6 +1,7 @@
 """Seconds that `speakerlab verify` takes, start-up included: whole processes, a CAM++ of random weights.
 
-Printed are the median and the least of several runs, beside a process that only imports torch.
+Printed are the median and the least of several runs, with the bundle and with the file exported of it, beside
+a process that only imports torch.
 
 Example: python benchmarks/verify_speakers.py a.wav b.wav
 """
@@ -52,10 +53,14 @@ def main(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         bundle.save(path, config.model.build(feat_dim=80), config, 80, {"weights": "random"})
-        verify = [sys.executable, "-m", "speakerlab.cli", "verify", "--model", str(path)]
+        speakerlab = [sys.executable, "-m", "speakerlab.cli"]
+        graph = f"{path}.onnx"
+        seconds([*speakerlab, "export", "--input", "waveform", str(path), graph])
+        verify = [*speakerlab, "verify", arguments.first, arguments.second, "--model"]
         commands = {
             "import torch": [sys.executable, "-c", "import torch"],
-            "speakerlab verify": [*verify, arguments.first, arguments.second],
+            "verify, bundle": [*verify, str(path)],
+            "verify, exported file": [*verify, graph],
         }
         for command in commands.values():
             seconds(command)
@@ -65,7 +70,7 @@ def main(arguments: argparse.Namespace) -> None:
                 times[name].append(seconds(command))
     print(f"{arguments.repeats} runs, {torch.get_num_threads()} threads")
     for name, found in times.items():
-        print(f"{name:20} median {statistics.median(found):.2f} s, least {min(found):.2f} s")
+        print(f"{name:22} median {statistics.median(found):.2f} s, least {min(found):.2f} s")
 
 
 if __name__ == "__main__":

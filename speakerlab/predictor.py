@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from speakerlab.errors import AudioError, SpeakerLabError
-from speakerlab.hub.bundle import Bundle
 from speakerlab.pipeline import pipeline
 from speakerlab.pipeline.decision import Decision, Threshold, decide, threshold_of
 from speakerlab.pipeline.embedding import Embedded, EmbedOptions, embed
 from speakerlab.pipeline.sources import SINGLE, find
 from speakerlab.types import Float32Array
 from speakerlab.voiceprint.folder import Voiceprint, VoiceprintFolder
+
+if TYPE_CHECKING:
+    from speakerlab.hub.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Predictor:
     """A model and the people enrolled with it.
 
     Args:
-        model: a bundle, a folder or file that ``load_model`` reads, or a model id.
+        model: what ``pipeline`` takes.
         voiceprints: folder of the people; made when the first is registered.
         threshold: cosine from which on it is the same speaker; None takes the model's own, see ``pipeline``.
         ngpu: 1 takes the GPU where there is one, else the CPU; 0 the CPU.
@@ -150,11 +152,11 @@ class Predictor:
     def _people(self) -> VoiceprintFolder:
         if self._voiceprints is None:
             raise SpeakerLabError("this predictor has no voiceprints; give it a folder for them")
-        return VoiceprintFolder(self._voiceprints, self._pipeline.bundle.content_hash)
+        return VoiceprintFolder(self._voiceprints, self._pipeline.model.content_hash)
 
     def _threshold(self, given: float | None) -> Threshold:
         own = self._pipeline.sv_threshold
-        return threshold_of(self._pipeline.bundle, own if given is None else given)
+        return threshold_of(self._pipeline.model, own if given is None else given)
 
     def _hear(self, audios: Sequence[Any], sample_rate: int, batch_size: int = 1) -> list[Embedded]:
         """Embeddings of single recordings, in order; the first that cannot be used is raised."""
@@ -165,7 +167,7 @@ class Predictor:
                 raise SpeakerLabError(f"{audio} is a list of recordings; give one")
             sources.append((f"recording {number}", found.sources[SINGLE]))
         heard: list[Embedded] = []
-        for result in embed(sources, self._pipeline.extractor, EmbedOptions(batch_size)):
+        for result in embed(sources, self._pipeline.embedder, EmbedOptions(batch_size)):
             if isinstance(result, AudioError):
                 raise result
             heard.append(result)

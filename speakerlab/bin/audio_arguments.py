@@ -29,7 +29,9 @@ _MIC_DEFAULT_S = 5.0
 def add(parser: argparse.ArgumentParser) -> None:
     """``--model --cpu --sample-rate --json``, which all of these commands take."""
     parser.add_argument(
-        "--model", help=f"bundle, other toolkit's model, or model id (default: {DEFAULT_MODEL})"
+        "--model",
+        help="bundle, other toolkit's model, model id, or .onnx file (speakerlab export --input waveform), "
+        f"which starts fastest (default: {DEFAULT_MODEL})",
     )
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
     parser.add_argument("--sample-rate", type=int, default=16000, help="of raw PCM, in Hz")
@@ -66,8 +68,12 @@ def model(arguments: argparse.Namespace) -> str:
     return str(DEFAULT_MODEL)
 
 
-def num_gpus(arguments: argparse.Namespace) -> int:
-    """1 where there is a GPU that may be used, else 0."""
+def num_gpus(arguments: argparse.Namespace, model: str) -> int:
+    """1 where there is a GPU that may be used and ``model`` can use, else 0."""
+    from speakerlab.embed.waveform_graph import WaveformGraph
+
+    if WaveformGraph.recognises(model):
+        return 0
     import torch
 
     return int(torch.cuda.is_available() and not arguments.cpu)

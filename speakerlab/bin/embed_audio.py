@@ -48,11 +48,11 @@ def main(arguments: argparse.Namespace) -> None:
     sources = _sources(arguments)
     network = pipeline(
         model=model,
-        ngpu=audio_arguments.num_gpus(arguments),
+        ngpu=audio_arguments.num_gpus(arguments, model),
         batch_size=arguments.batch_size,
         running=session_arguments.config(arguments),
     )
-    found = dict(zip(sources, embed(list(sources.items()), network.extractor, network.options), strict=True))
+    found = dict(zip(sources, embed(list(sources.items()), network.embedder, network.options), strict=True))
     usable = {key: result for key, result in found.items() if isinstance(result, Embedded)}
     if arguments.output_dir:
         outputs.write(arguments.output_dir, [usable], {})

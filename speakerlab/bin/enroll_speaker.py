@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     with entry.starting():
         from speakerlab.predictor import Predictor
 
-        predictor = Predictor(model, arguments.voiceprints, ngpu=audio_arguments.num_gpus(arguments))
+        predictor = Predictor(model, arguments.voiceprints, ngpu=audio_arguments.num_gpus(arguments, model))
     number = predictor.register(audios, arguments.name, arguments.sample_rate)
     if arguments.json:
         print(json.dumps({"name": arguments.name, "voiceprints": number}))

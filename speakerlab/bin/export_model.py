@@ -96,11 +96,11 @@ def _misuse(arguments: argparse.Namespace) -> str:
 
 def _write(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> None:
     """The checked graph with its metadata at ``path``."""
-    from speakerlab.hub import onnx_check, onnx_export, onnx_metadata
+    from speakerlab.hub import onnx_check, onnx_export, onnx_file, onnx_metadata
 
     found = {**onnx_metadata.describe(loaded), "precision": arguments.precision}
     if arguments.input == "waveform":
-        error = _write_waveform(loaded, path)
+        error, found["min_samples"] = _write_waveform(loaded, path)
     else:
         onnx_export.export(loaded.model, loaded.card["feat_dim"], path)
         inputs = onnx_check.feature_inputs(loaded.model, loaded.card["feat_dim"])
@@ -109,7 +109,7 @@ def _write(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> None:
     logging.info("largest relative error against the network: %.1e", error)
     if arguments.precision != "fp32":
         found["measured_loss"] = _reduce(loaded, path, arguments)
-    onnx_metadata.write(path, found)
+    onnx_file.write(path, found)
     if "framework" in found and (differences := onnx_metadata.sherpa_differences(loaded)):
         logging.warning("sherpa-onnx computes other features than this model's: %s", ", ".join(differences))
 
@@ -131,14 +131,15 @@ def _reduce(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> str:
     return json.dumps(loss.as_dict())
 
 
-def _write_waveform(loaded: Bundle, path: Path) -> float:
-    """The graph from the waveform at ``path``; its largest error against the extractor in torch."""
+def _write_waveform(loaded: Bundle, path: Path) -> tuple[float, str]:
+    """The graph from the waveform at ``path``; its error against torch, and the fewest samples."""
     from speakerlab.hub import onnx_check, onnx_export
     from speakerlab.hub.onnx_waveform import WaveformEmbedder
 
     embedder = WaveformEmbedder(loaded.config, loaded.model).eval()
     onnx_export.export_waveform(embedder, path)
-    return onnx_check.check(path, embedder, onnx_check.waveform_inputs(embedder))
+    error = onnx_check.check(path, embedder, onnx_check.waveform_inputs(embedder))
+    return error, str(embedder.min_samples(1))
 
 
 if __name__ == "__main__":

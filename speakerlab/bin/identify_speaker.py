@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
     with entry.starting():
         from speakerlab.predictor import Predictor
 
-        ngpu = audio_arguments.num_gpus(arguments)
+        ngpu = audio_arguments.num_gpus(arguments, model)
         predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu)
     found = predictor.recognition(audio, sample_rate=arguments.sample_rate)
     print(json.dumps(dataclasses.asdict(found)) if arguments.json else text_of(found, arguments.top))

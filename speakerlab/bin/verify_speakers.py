@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace) -> None:
     with entry.starting():
         from speakerlab.pipeline import pipeline
 
-        ngpu = audio_arguments.num_gpus(arguments)
+        ngpu = audio_arguments.num_gpus(arguments, model)
         verify = pipeline(model=model, ngpu=ngpu, sv_threshold=arguments.threshold)
     result = verify(pair, sample_rate=arguments.sample_rate)
     print(json.dumps(result) if arguments.json else text_of(result))

@@ -79,7 +79,7 @@ def _open(backend: str, bundle: Bundle, device: torch.device, config: SessionCon
         raise SpeakerLabError(f"back-end {backend} is none of {', '.join(BACKENDS)}, auto")
     if device.type != "cpu":
         raise SpeakerLabError(f"back-end {backend} runs on the CPU only; use --backend torch")
-    return OnnxSession(bundle, config) if backend == "onnx" else OpenVinoSession(bundle, config)
+    return OnnxSession.of_bundle(bundle, config) if backend == "onnx" else OpenVinoSession(bundle, config)
 
 
 def _measured(bundle: Bundle, config: SessionConfig) -> dict[str, float]:

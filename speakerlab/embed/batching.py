@@ -1,6 +1,6 @@
 """Network calls on inputs of like length, which a thread makes ahead; results in the order of the inputs.
 
-``for known, outcome in embedded(inputs, extractor, batch_size=8)``: an embedding [E], or why there is none.
+``for known, outcome in embedded(inputs, session, batch_size=8)``: an embedding [E], or why there is none.
 Lengths are masked, so that batching changes nothing. The inputs that wait are bounded in number and in the
 values they hold, however long the list is; one that is larger than a batch may be goes alone.
 """
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
 
-from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.prefetch import prefetched
+from speakerlab.embed.session import Session
 from speakerlab.errors import AudioError
 from speakerlab.types import Float32Array
 
@@ -35,21 +34,19 @@ class Input(Generic[K]):
         name: utterance id, for messages.
         origin: where it comes from, for messages.
         known: whatever the caller wants back beside the outcome.
-        feats: model input [T, F], or why there is none.
+        feats: model input, frames or samples first, or why there is none.
     """
 
     name: str
     origin: str
     known: K
-    feats: torch.Tensor | AudioError
+    feats: Float32Array | AudioError
 
 
-def embedded(
-    inputs: Iterable[Input[K]], extractor: Extractor, batch_size: int
-) -> Iterator[tuple[K, Outcome]]:
+def embedded(inputs: Iterable[Input[K]], session: Session, batch_size: int) -> Iterator[tuple[K, Outcome]]:
     """Each input's ``known`` and its embedding [E], or an error where it has none or one of NaN or Inf."""
     for window in prefetched(_windows(inputs, batch_size), depth=1):
-        yield from zip([one.known for one in window], _embed(window, extractor, batch_size), strict=True)
+        yield from zip([one.known for one in window], _embed(window, session, batch_size), strict=True)
 
 
 def _windows(inputs: Iterable[Input[K]], batch_size: int) -> Iterator[list[Input[K]]]:
@@ -59,7 +56,7 @@ def _windows(inputs: Iterable[Input[K]], batch_size: int) -> Iterator[list[Input
     values = 0
     for one in inputs:
         window.append(one)
-        values += 0 if isinstance(one.feats, AudioError) else one.feats.numel()
+        values += 0 if isinstance(one.feats, AudioError) else one.feats.size
         if len(window) == size or values >= MAX_WINDOW_VALUES:
             yield window
             window, values = [], 0
@@ -67,16 +64,16 @@ def _windows(inputs: Iterable[Input[K]], batch_size: int) -> Iterator[list[Input
         yield window
 
 
-def _embed(window: Sequence[Input[K]], extractor: Extractor, batch_size: int) -> list[Outcome]:
+def _embed(window: Sequence[Input[K]], session: Session, batch_size: int) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
-    feats: dict[int, torch.Tensor] = {}
+    feats: dict[int, Float32Array] = {}
     for place, one in enumerate(window):
         if isinstance(one.feats, AudioError):
             outcomes[place] = one.feats
         else:
             feats[place] = one.feats
-    for batch in _batches({place: feats[place].numel() for place in feats}, batch_size):
-        matrix = extractor.embed_features([feats[place] for place in batch])
+    for batch in _batches({place: feats[place].size for place in feats}, batch_size):
+        matrix = session.embed([feats[place] for place in batch])
         for place, embedding in zip(batch, matrix, strict=True):
             outcomes[place] = _checked(window[place], embedding)
     return [outcomes[place] for place in range(len(window))]

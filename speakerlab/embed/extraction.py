@@ -21,7 +21,7 @@ def embeddings(
 ) -> Iterator[tuple[str, Outcome]]:
     """The embedding [E] of each utterance, or the reason why it has none."""
     pieces = (piece for utterance in utterances for piece in inputs.pieces(utterance))
-    done = embedded(pieces, extractor, batch_size)
+    done = embedded(pieces, extractor.session, batch_size)
     for utt_id, members in itertools.groupby(done, key=lambda pair: pair[0].utt_id):
         yield utt_id, _joined(members)
 

@@ -1,6 +1,7 @@
 """From waveforms to embeddings with a bundle, the same on CPU and CUDA, alone or in a batch.
 
-``Extractor.of_bundle(load_model("exp/model")).embed([waveform])`` -> float32 [1, E].
+``Extractor.of_bundle(load_model("exp/model")).embed([waveform])`` -> float32 [1, E]; step by step,
+``extractor.session.embed([extractor.from_waveform("utt1", waveform)])``.
 """
 
 from __future__ import annotations
@@ -69,6 +70,37 @@ class Extractor:
         """The rate, in Hz, that waveforms must have."""
         return int(self.frontend.sample_rate)
 
+    @property
+    def frame_shift_s(self) -> float:
+        """Seconds from one frame of features to the next."""
+        return float(self.frontend.grid.shift / self.sample_rate)
+
+    def from_waveform(
+        self, utt_id: str, waveform: Waveform, voiced: Float32Array | None = None
+    ) -> Float32Array:
+        """Model input [T', F] of ``waveform``; see ``normalise``.
+
+        Raises:
+            AudioError: it is too short for a frame, or what ``normalise`` raises.
+        """
+        try:
+            feats = self.features(waveform)
+        except ValueError as error:
+            raise AudioError(utt_id, str(error)) from error
+        return self.normalise(utt_id, feats, voiced)
+
+    def from_features(
+        self, utt_id: str, feats: Float32Array, voiced: Float32Array | None = None
+    ) -> Float32Array:
+        """Model input [T', F] of raw features [T, F], such as stored ones; see ``normalise``.
+
+        Raises:
+            AudioError: they are of another size than the model takes, or what ``normalise`` raises.
+        """
+        if feats.ndim != 2 or feats.shape[1] != self.frontend.dim:
+            raise AudioError(utt_id, f"features are {feats.shape}, the model needs [T, {self.frontend.dim}]")
+        return self.normalise(utt_id, torch.from_numpy(feats.copy()), voiced)
+
     def features(self, waveform: Waveform) -> torch.Tensor:
         """Raw features [T, F] of ``waveform``; its rate must be ``sample_rate``."""
         if waveform.sample_rate != self.sample_rate:
@@ -78,7 +110,7 @@ class Extractor:
         feats: torch.Tensor = self.frontend(torch.from_numpy(waveform.samples))
         return feats
 
-    def normalise(self, utt_id: str, feats: torch.Tensor, voiced: Float32Array | None) -> torch.Tensor:
+    def normalise(self, utt_id: str, feats: torch.Tensor, voiced: Float32Array | None) -> Float32Array:
         """Model input [T', F]: voiced frames only, where a decision per frame is given, then CMVN.
 
         Raises:
@@ -91,13 +123,8 @@ class Extractor:
             feats = feats[torch.from_numpy(voiced > 0)]
         if len(feats) < self.min_frames:
             raise AudioError(utt_id, f"{len(feats)} frames of speech, the model needs {self.min_frames}")
-        return apply_cmvn(feats, self.config.cmvn)
-
-    def embed_features(self, batch: Sequence[torch.Tensor]) -> Float32Array:
-        """Embeddings [B, E] of normalised features, each [T, F], as if each were alone."""
-        return self.session.embed([np.ascontiguousarray(feats.numpy()) for feats in batch])
+        return np.ascontiguousarray(apply_cmvn(feats, self.config.cmvn).numpy())
 
     def embed(self, waveforms: Sequence[Waveform]) -> Float32Array:
         """Embeddings [B, E] of whole waveforms at ``sample_rate``."""
-        feats = [self.normalise(str(n), self.features(w), None) for n, w in enumerate(waveforms)]
-        return np.asarray(self.embed_features(feats))
+        return self.session.embed([self.from_waveform(str(n), w) for n, w in enumerate(waveforms)])

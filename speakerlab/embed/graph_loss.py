@@ -24,7 +24,7 @@ from speakerlab.data.trials import read_trials
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.inputs import UtteranceInputs
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
-from speakerlab.hub import onnx_check
+from speakerlab.hub import onnx_file
 from speakerlab.io import audio
 from speakerlab.metrics.bootstrap import paired_bootstrap
 from speakerlab.metrics.detection import detection
@@ -107,8 +107,7 @@ def excerpts(bundle: Bundle, data: DataDir) -> Iterator[Float32Array]:
         try:
             recording = data.recordings[utterance.segment.rec_id]
             waveform = audio.read(recording, utterance.segment, extractor.sample_rate)
-            feats = extractor.features(_middle(waveform))
-            yield extractor.normalise(utterance.utt_id, feats, None).numpy()
+            yield extractor.from_waveform(utterance.utt_id, _middle(waveform))
         except AudioError as error:
             raise _unusable(data, error) from error
 
@@ -117,7 +116,7 @@ def whole(bundle: Bundle, data: DataDir) -> Iterator[Float32Array]:
     """As ``excerpts``, of whole utterances: sums over time are as large as they get."""
     inputs = _inputs(data, Extractor.of_bundle(bundle))
     for utterance in _spread(data):
-        yield _feats(inputs, utterance, data).numpy()
+        yield _feats(inputs, utterance, data)
 
 
 def measure(bundle: Bundle, graph: Path, test: TestSet) -> Loss:
@@ -155,12 +154,12 @@ def _both(bundle: Bundle, graph: Path, data: DataDir) -> tuple[Float32Array, Flo
     """Embeddings [N, E] of the network and of ``graph``, in the order of the utterances."""
     extractor = Extractor.of_bundle(bundle)
     inputs = _inputs(data, extractor)
-    session = onnx_check.session(graph, torch.get_num_threads())
+    session = onnx_file.open_session(graph, onnx_file.session_settings(torch.get_num_threads()))
     expected, found = [], []
     for utterance in logs.progress(data.utterances, "measuring the loss", len(data.utterances)):
         feats = _feats(inputs, utterance, data)
-        expected.append(extractor.embed_features([feats])[0])
-        found.append(session.run(["embedding"], {"feature": feats.numpy()[None]})[0][0])
+        expected.append(extractor.session.embed([feats])[0])
+        found.append(session.run(["embedding"], {"feature": feats[None]})[0][0])
     return np.stack(expected), np.stack(found)
 
 
@@ -188,7 +187,7 @@ def _inputs(data: DataDir, extractor: Extractor) -> UtteranceInputs:
     return UtteranceInputs(data, extractor, feats_type="raw", use_vad=False)
 
 
-def _feats(inputs: UtteranceInputs, utterance: Utterance, data: DataDir) -> torch.Tensor:
+def _feats(inputs: UtteranceInputs, utterance: Utterance, data: DataDir) -> Float32Array:
     try:
         return inputs[utterance]
     except AudioError as error:

@@ -17,7 +17,7 @@ from speakerlab.embed.graph_cache import GraphCache
 from speakerlab.embed.session import SessionConfig
 from speakerlab.errors import DataError, SpeakerLabError
 from speakerlab.hub import bundle as bundles
-from speakerlab.hub import onnx_export, onnx_metadata
+from speakerlab.hub import onnx_export, onnx_file
 
 if TYPE_CHECKING:
     from speakerlab.hub.bundle import Bundle
@@ -56,7 +56,7 @@ def given(bundle: Bundle, path: Path) -> Graph:
         DataError: it is damaged, of another model, or takes waveforms.
         MissingExtraError: onnx is not installed.
     """
-    told = onnx_metadata.read(path)
+    told = onnx_file.read(path)
     if told["content_hash"] != bundle.content_hash:
         raise DataError(path, f"is of another model than {bundle.path}", "export it from this model")
     if told["input"] != "feature":

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
-
 from speakerlab.data.datadir import DataDir
 from speakerlab.embed import speech_check, windows
 from speakerlab.embed.batching import Input
@@ -61,7 +59,7 @@ class UtteranceInputs:
         self._feats: Mapping[str, Float32Array] | None = feats
         self._voiced = FeatureTable(data.path / "vad.scp") if use_vad else None
 
-    def __getitem__(self, utterance: Utterance) -> torch.Tensor:
+    def __getitem__(self, utterance: Utterance) -> Float32Array:
         """Model input [T, F] of ``utterance``.
 
         Raises:
@@ -69,7 +67,9 @@ class UtteranceInputs:
         """
         utt_id = utterance.utt_id
         voiced = self._voiced[utt_id] if self._voiced is not None else None
-        return self._extractor.normalise(utt_id, self._raw(utterance), voiced)
+        if self._feats is not None:
+            return self._extractor.from_features(utt_id, self._feats[utt_id], voiced)
+        return self._extractor.from_waveform(utt_id, self._waveform(utterance.segment), voiced)
 
     def pieces(self, utterance: Utterance) -> Iterator[Input[Piece]]:
         """The windows of ``utterance``, one at a time, or it alone where it is not long."""
@@ -84,7 +84,7 @@ class UtteranceInputs:
             yield self._whole(utterance) if len(segments) == 1 else self._window(segment)
 
     def _whole(self, utterance: Utterance) -> Input[Piece]:
-        feats: torch.Tensor | AudioError
+        feats: Float32Array | AudioError
         try:
             feats = self[utterance]
         except AudioError as error:
@@ -98,13 +98,13 @@ class UtteranceInputs:
         """
         try:
             waveform = self._waveform(segment)
-            feats = self._extractor.normalise(segment.utt_id, self._extractor.features(waveform), None)
+            feats = self._extractor.from_waveform(segment.utt_id, waveform)
         except AudioError as error:
             return self._input(segment, Piece(segment.utt_id), error)
         speech_s = speech_check.check(waveform).speech_s or 0.0
         return self._input(segment, Piece(segment.utt_id, waveform.duration_s, speech_s), feats)
 
-    def _input(self, segment: Segment, piece: Piece, feats: torch.Tensor | AudioError) -> Input[Piece]:
+    def _input(self, segment: Segment, piece: Piece, feats: Float32Array | AudioError) -> Input[Piece]:
         return Input(piece.utt_id, self._data.recordings[segment.rec_id].source, piece, feats)
 
     def _duration_s(self, utterance: Utterance) -> float:
@@ -115,14 +115,3 @@ class UtteranceInputs:
 
     def _waveform(self, segment: Segment) -> Waveform:
         return audio.read(self._data.recordings[segment.rec_id], segment, self._extractor.sample_rate)
-
-    def _raw(self, utterance: Utterance) -> torch.Tensor:
-        if self._feats is None:
-            return self._extractor.features(self._waveform(utterance.segment))
-        feats = torch.from_numpy(self._feats[utterance.utt_id].copy())
-        dim = int(self._extractor.frontend.dim)
-        if feats.ndim != 2 or feats.shape[1] != dim:
-            raise AudioError(
-                utterance.utt_id, f"features are {tuple(feats.shape)}, the model needs [T, {dim}]"
-            )
-        return feats

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, from a graph optimised once for this processor."""
+"""ONNX Runtime on the CPU; a bundle's graph is optimised once for this processor."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speakerlab.embed import graphs
-from speakerlab.embed.graph_cache import GraphCache
 from speakerlab.embed.session import SessionConfig, by_length
-from speakerlab.errors import MissingExtraError, SpeakerLabError
+from speakerlab.errors import SpeakerLabError
+from speakerlab.hub import onnx_file
 from speakerlab.types import Float32Array
 
 if TYPE_CHECKING:
@@ -19,54 +18,46 @@ if TYPE_CHECKING:
 
 
 class OnnxSession:
-    """Runs the exported graph of ``bundle``, or the one given.
+    """Runs ``session`` of ONNX Runtime; ``alone``: one utterance at a time, whatever the batch."""
 
-    Raises:
-        MissingExtraError: onnxruntime or the exporter is not installed.
-        SpeakerLabError: reduced precision was asked for, or the graph given cannot be run.
-    """
+    def __init__(self, session: Any, *, alone: bool = False) -> None:
+        self._session, self._alone = session, alone
+        self._input = session.get_inputs()[0].name
 
-    def __init__(self, bundle: Bundle, config: SessionConfig) -> None:
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, config: SessionConfig) -> OnnxSession:
+        """The session of the exported graph of ``bundle``, or of the one given.
+
+        Raises:
+            MissingExtraError: onnxruntime or the exporter is not installed.
+            SpeakerLabError: reduced precision was asked for, or the graph given cannot be run.
+        """
+        from speakerlab.embed import graphs  # and torch with it, which an exported file does without
+        from speakerlab.embed.graph_cache import GraphCache
+
         if config.precision != "fp32":
             raise SpeakerLabError(f"back-end onnx has no {config.precision}; use --backend openvino")
         graph = graphs.of(bundle, config)
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingExtraError("onnxruntime", "onnx") from error
+        onnxruntime = onnx_file.runtime()
 
         def optimise(path: Path) -> None:
-            settings = _settings(onnxruntime, config.num_threads)
+            settings = onnx_file.session_settings(config.num_threads)
             settings.optimized_model_filepath = str(path)
-            _open(onnxruntime, graph.file(), settings)
+            onnx_file.open_session(graph.file(), settings)
 
         key = {**graph.key, **graphs.machine_key(), **graphs.versions("onnxruntime")}
         optimised = GraphCache(config.cache_dir).get("optimised", "onnx", key, optimise)
-        settings = _settings(onnxruntime, config.num_threads)
+        settings = onnx_file.session_settings(config.num_threads)
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = _open(onnxruntime, optimised, settings)
-        # It takes its ranges from all that a call holds: an embedding would depend on its neighbours.
-        self._alone = graph.precision == "int8-dynamic"
+        # This precision takes its ranges from all that a call holds: an embedding would depend on others.
+        return cls(onnx_file.open_session(optimised, settings), alone=graph.precision == "int8-dynamic")
 
     def embed(self, batch: Sequence[Float32Array]) -> Float32Array:
-        """Embeddings [B, E] of features, each [T, F]."""
+        """Embeddings [B, E] of inputs, frames or samples first."""
         if self._alone:
-            return np.concatenate([self._run(feats[None]) for feats in batch])
+            return np.concatenate([self._run(one[None]) for one in batch])
         return by_length(batch, self._run)
 
-    def _run(self, feats: Float32Array) -> Float32Array:
-        result: Float32Array = self._session.run(["embedding"], {"feature": feats})[0]
+    def _run(self, inputs: Float32Array) -> Float32Array:
+        result: Float32Array = self._session.run(["embedding"], {self._input: inputs})[0]
         return result
-
-
-def _open(onnxruntime: Any, path: Path, settings: Any) -> Any:
-    return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-
-
-def _settings(onnxruntime: Any, num_threads: int) -> Any:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.inter_op_num_threads = num_threads, 1
-    settings.log_severity_level = 3  # a graph saved for one processor is what is wanted, not a warning
-    # Plans and arenas are kept for each length that occurs: memory would grow with the list.
-    settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
-    return settings

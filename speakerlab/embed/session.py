@@ -1,4 +1,4 @@
-"""What runs a network: features in, embeddings out, whatever library does the sums.
+"""What runs a network: model inputs in, embeddings out, whatever library does the sums.
 
 ``session.embed([feats])`` -> float32 [1, E]; ``embed.backends.open_session`` gives one for a bundle.
 """
@@ -46,12 +46,12 @@ class Session(Protocol):
     """A network ready to run."""
 
     def embed(self, batch: Sequence[Float32Array]) -> Float32Array:
-        """Embeddings [B, E] of normalised features, each [T, F], T free."""
+        """Embeddings [B, E] of inputs as if each were alone: features [T, F], or samples [S]."""
         ...
 
 
 def by_length(batch: Sequence[Float32Array], run: Callable[[Float32Array], Float32Array]) -> Float32Array:
-    """``run`` ([B, T, F] -> [B, E]) on the features of each length together, rows in the order of ``batch``.
+    """``run`` ([B, T, F] -> [B, E]) on the inputs of each length together, rows in the order of ``batch``.
 
     An exported graph knows no padding, so only equal lengths share a call.
     """

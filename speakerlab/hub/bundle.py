@@ -48,8 +48,7 @@ class Bundle:
         path: its folder.
         config: front end, normalisation and network settings.
         model: the network in eval mode on the CPU: feats [B, T, F], lengths [B] -> [B, E].
-        card: the content of ``bundle.json``: feat_dim, embed_dim, num_params, sha256, provenance,
-            and threshold, the cosine from which on its publisher says "same speaker", where there is one.
+        card: the content of ``bundle.json``: feat_dim, embed_dim, num_params, sha256, provenance, threshold.
     """
 
     path: Path
@@ -61,6 +60,11 @@ class Bundle:
     def content_hash(self) -> str:
         """Identity of weights and settings together; embeddings depend on nothing else of a bundle."""
         return _content_hash(self.card["sha256"])
+
+    @property
+    def threshold(self) -> float | None:
+        """The cosine from which on its publisher says "same speaker", where there is one."""
+        return self.card.get("threshold")
 
     @property
     def calibration(self) -> Calibration | None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
-from speakerlab.errors import MissingExtraError, SpeakerLabError
+from speakerlab.errors import SpeakerLabError
+from speakerlab.hub import onnx_file
 
 if TYPE_CHECKING:
     from speakerlab.hub.onnx_waveform import WaveformEmbedder
@@ -20,22 +21,6 @@ if TYPE_CHECKING:
 # Around the multiples of 100 after a stride of 2, where runtimes have differed in CAM++'s pooling.
 FRAMES = (199, 200, 201, 298, 345, 500)
 TOLERANCE = 1e-3  # of the largest component; float32 in another order of operations stays below 2e-4
-
-
-def session(path: Path, num_threads: int = 0) -> Any:
-    """An ONNX Runtime session on the CPU; ``num_threads`` 0 takes all cores.
-
-    Raises:
-        MissingExtraError: onnxruntime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("onnxruntime", "onnx") from error
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = num_threads
-    settings.log_severity_level = 3  # errors
-    return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
 
 
 def frame_counts(model: torch.nn.Module) -> list[int]:
@@ -67,7 +52,7 @@ def check(path: Path, model: torch.nn.Module, inputs: Iterable[torch.Tensor]) ->
         SpeakerLabError: it is above ``TOLERANCE`` for an input, or a value is not finite.
         MissingExtraError: onnxruntime is not installed.
     """
-    run, worst = session(path), 0.0
+    run, worst = onnx_file.open_session(path, onnx_file.session_settings(0)), 0.0
     name = run.get_inputs()[0].name
     for each in inputs:
         expected = model(each).numpy()

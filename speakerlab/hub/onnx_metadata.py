@@ -1,19 +1,15 @@
 """What an ONNX file says of itself: all that turns a waveform into its input, and how its scores are read.
 
-``write(path, {**describe(bundle), **sherpa(bundle)})``. Values are text; settings are JSON.
+``onnx_file.write(path, {**describe(bundle), **sherpa(bundle)})``. Values are text; settings are JSON.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speakerlab import __version__
-from speakerlab.errors import DataError, MissingExtraError
 from speakerlab.frontend.fbank import FbankConfig
 
 if TYPE_CHECKING:
@@ -21,7 +17,6 @@ if TYPE_CHECKING:
 
 # What sherpa-onnx computes whatever a file's metadata say (sherpa-onnx/csrc/features.h).
 SHERPA_FBANK = FbankConfig(high_hz=-400.0, snip_edges=False)
-GRAPH_HASH = "graph_sha256"
 
 
 def describe(bundle: Bundle) -> dict[str, str]:
@@ -38,8 +33,8 @@ def describe(bundle: Bundle) -> dict[str, str]:
         "content_hash": bundle.content_hash,
         "speakerlab_version": __version__,
     }
-    if card.get("threshold") is not None:
-        found["threshold"] = repr(float(card["threshold"]))
+    if bundle.threshold is not None:
+        found["threshold"] = repr(float(bundle.threshold))
     if (calibration := bundle.calibration) is not None:
         content = {**dataclasses.asdict(calibration), "threshold": calibration.threshold}
         found["calibration"] = json.dumps(content)
@@ -75,43 +70,3 @@ def sherpa_differences(bundle: Bundle) -> list[str]:
     theirs = dataclasses.asdict(SHERPA_FBANK)
     told = {"scale", "sample_rate"}
     return [f"{k}={v} ({theirs[k]})" for k, v in fbank.items() if k not in told and v != theirs[k]]
-
-
-def write(path: Path, metadata: Mapping[str, str]) -> None:
-    """Put ``metadata`` into the ONNX file ``path``, in place of what it had, with the hash of the graph."""
-    import onnx
-
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {**metadata, GRAPH_HASH: _digest(model)})
-    onnx.save(model, path)
-
-
-def read(path: Path) -> dict[str, str]:
-    """The metadata of the file ``path`` that ``write`` wrote, and the name of its input as ``input``.
-
-    Raises:
-        DataError: it cannot be read, is not such a file, or was changed since.
-        MissingExtraError: onnx is not installed.
-    """
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise MissingExtraError("onnx", "onnx") from error
-    fix = "export it again: speakerlab export"
-    try:
-        model = onnx.load(path)
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror or error}") from error
-    except DecodeError as error:
-        raise DataError(path, "is damaged or not an ONNX file", fix) from error
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    if GRAPH_HASH not in told:
-        raise DataError(path, "is not a file of this version's speakerlab export", fix)
-    if told[GRAPH_HASH] != _digest(model):
-        raise DataError(path, "is damaged: the graph does not match its hash", fix)
-    return {**told, "input": ",".join(value.name for value in model.graph.input)}
-
-
-def _digest(model: Any) -> str:
-    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()

@@ -72,12 +72,12 @@ def _check_values(model: Any, feats: Iterable[Float32Array]) -> None:
     Looked for in float32: on a CPU, ONNX Runtime computes most operators of a half-precision graph in
     float32 and would hide what overflows on a GPU.
     """
-    from speakerlab.hub import onnx_check
+    from speakerlab.hub import onnx_file
 
     with tempfile.TemporaryDirectory() as folder:
         watched = Path(folder) / "watched.onnx"
         names = _write_watched(model, watched)
-        session = onnx_check.session(watched)
+        session = onnx_file.open_session(watched, onnx_file.session_settings(0))
         for each in feats:
             (largest,) = session.run([_LARGEST], {"feature": each[None]})
             for name, value in zip(names, largest.tolist(), strict=True):

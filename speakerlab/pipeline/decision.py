@@ -1,6 +1,6 @@
 """Same speaker or not: the threshold in force, the score of the old contract, and when not to decide.
 
-``decide(first, second, threshold_of(bundle, None))`` -> ``Decision``; numpy only.
+``decide(first, second, threshold_of(model, None))`` -> ``Decision``; numpy only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,13 +18,36 @@ from speakerlab.errors import SpeakerLabError
 from speakerlab.types import Float32Array
 
 if TYPE_CHECKING:
-    from speakerlab.hub.bundle import Bundle
     from speakerlab.hub.calibration import Calibration
     from speakerlab.pipeline.embedding import Embedded
 
 DEFAULT_THRESHOLD = 0.9465  # FunASR's x-vector, the default of the contract
 SAME, DIFFERENT, UNCERTAIN = "Same", "Different", "Uncertain"
 TEXTS = {SAME: "yes", DIFFERENT: "no", UNCERTAIN: "uncertain"}  # ModelScope's words
+
+
+class Model(Protocol):
+    """What decisions need to know of a model: a bundle, or an exported file."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def content_hash(self) -> str:
+        """Its identity: embeddings of equal ones may be compared."""
+        ...
+
+    @property
+    def threshold(self) -> float | None:
+        """Its publisher's."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """From cosines to log-likelihood ratios."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,20 +70,20 @@ class Threshold:
             raise SpeakerLabError(f"the threshold {self.cosine:g} is no cosine, which lies in -1..1")
 
 
-def threshold_of(bundle: Bundle, given: float | None) -> Threshold:
-    """``given``, else the bundle's calibrated threshold, else its publisher's, else the contract's default.
+def threshold_of(model: Model, given: float | None) -> Threshold:
+    """``given``, else the model's calibrated threshold, else its publisher's, else the contract's default.
 
     Raises:
         SpeakerLabError: it does not lie in -1..1.
     """
-    calibration = bundle.calibration
+    calibration = model.calibration
     if given is not None:
         return Threshold(float(given), "given", calibration)
     if calibration is not None:
         return Threshold(calibration.threshold, "calibrated", calibration)
-    if "threshold" in bundle.card:
-        return Threshold(float(bundle.card["threshold"]), "published")
-    _warn_of_default(bundle.path)
+    if model.threshold is not None:
+        return Threshold(float(model.threshold), "published")
+    _warn_of_default(model.path)
     return Threshold(DEFAULT_THRESHOLD, "default")
 
 

@@ -1,6 +1,6 @@
 """From sources to embeddings, each with what was found in its audio.
 
-``embed([("utt1", source)], extractor, EmbedOptions(batch_size=8))`` yields ``Embedded`` or ``AudioError``, in
+``embed([("utt1", source)], embedder, EmbedOptions(batch_size=8))`` yields ``Embedded`` or ``AudioError``, in
 order, read ahead and batched by length (``embed.batching``).
 """
 
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import Any, Protocol
 
 from speakerlab import logs
 from speakerlab.embed import speech_check
 from speakerlab.embed.batching import Input, embedded
-from speakerlab.embed.extractor import Extractor
+from speakerlab.embed.session import Session
 from speakerlab.embed.speech_check import SpeechCheck
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
 from speakerlab.io import audio
@@ -23,6 +21,41 @@ from speakerlab.pipeline.sources import Source
 from speakerlab.types import Float32Array, Waveform
 
 FEW = 20  # utterances that need no progress bar
+
+
+class Embedder(Protocol):
+    """What turns recordings into embeddings: a bundle's ``Extractor``, or a ``WaveformGraph``."""
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate, in Hz, that waveforms must have."""
+        ...
+
+    @property
+    def frame_shift_s(self) -> float:
+        """Seconds from one frame of features to the next."""
+        ...
+
+    @property
+    def session(self) -> Session:
+        """Runs the network on what the other two methods give."""
+        ...
+
+    def from_waveform(self, utt_id: str, waveform: Waveform) -> Float32Array:
+        """Model input of a waveform.
+
+        Raises:
+            AudioError: it is too short.
+        """
+        ...
+
+    def from_features(self, utt_id: str, feats: Float32Array) -> Float32Array:
+        """Model input of raw features [T, F].
+
+        Raises:
+            AudioError: they are none that it takes, or too few.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -82,11 +115,11 @@ class Embedded:
 
 
 def embed(
-    sources: Sequence[tuple[str, Source]], extractor: Extractor, options: EmbedOptions
+    sources: Sequence[tuple[str, Source]], embedder: Embedder, options: EmbedOptions
 ) -> Iterator[Embedded | AudioError]:
     """The embedding of each ``(key, source)``, or why it has none, in their order."""
-    inputs = (_input(key, source, extractor, options.channel) for key, source in sources)
-    found = embedded(inputs, extractor, options.batch_size)
+    inputs = (_input(key, source, embedder, options.channel) for key, source in sources)
+    found = embedded(inputs, embedder.session, options.batch_size)
     for heard, outcome in logs.progress(found, "utterances", len(sources)) if len(sources) > FEW else found:
         if isinstance(outcome, AudioError):
             yield outcome
@@ -94,17 +127,17 @@ def embed(
             yield Embedded(outcome, heard)
 
 
-def _input(key: str, source: Source, extractor: Extractor, channel: int) -> Input[Heard | None]:
+def _input(key: str, source: Source, embedder: Embedder, channel: int) -> Input[Heard | None]:
     try:
-        feats, heard = listen(key, source, extractor, channel)
+        feats, heard = listen(key, source, embedder, channel)
     except (AudioError, DataError) as error:
         why = error if isinstance(error, AudioError) else AudioError(key, str(error))
         return Input(key, source.origin, None, why)
     return Input(key, source.origin, heard, feats)
 
 
-def listen(key: str, source: Source, extractor: Extractor, channel: int = 0) -> tuple[torch.Tensor, Heard]:
-    """Model input [T, F] of ``source``, and what was found in it.
+def listen(key: str, source: Source, embedder: Embedder, channel: int = 0) -> tuple[Float32Array, Heard]:
+    """Model input of ``source``, and what was found in it.
 
     Speech is judged in the recording as it is; the model gets it resampled.
 
@@ -114,33 +147,22 @@ def listen(key: str, source: Source, extractor: Extractor, channel: int = 0) -> 
     """
     found = source.read()
     if not isinstance(found, audio.Channels):
-        return _listen_to_features(key, source, found, extractor)
+        return _listen_to_features(key, source, found, embedder)
     waveform = audio.one_channel(key, found, channel)
     heard = Heard(
         source.origin,
         speech_check.check(waveform),
-        extractor.sample_rate,
+        embedder.sample_rate,
         waveform.sample_rate,
         channel,
         found.samples.shape[1],
     )
-    return extractor.normalise(key, _features(key, waveform, extractor), None), heard
-
-
-def _features(key: str, waveform: Waveform, extractor: Extractor) -> torch.Tensor:
-    try:
-        return extractor.features(audio.resample(waveform, extractor.sample_rate))
-    except ValueError as error:  # too short for a frame of this front end
-        raise AudioError(key, str(error)) from error
+    return embedder.from_waveform(key, audio.resample(waveform, embedder.sample_rate)), heard
 
 
 def _listen_to_features(
-    key: str, source: Source, feats: Float32Array, extractor: Extractor
-) -> tuple[torch.Tensor, Heard]:
-    frontend = extractor.frontend
-    if feats.shape[1] != frontend.dim:
-        why = f"{source.origin}: {feats.shape[1]} features per frame, the model takes {frontend.dim}"
-        raise AudioError(key, why)
-    found = speech_check.check_features(feats, frontend.grid.shift / extractor.sample_rate)
-    heard = Heard(source.origin, found, extractor.sample_rate)
-    return extractor.normalise(key, torch.from_numpy(feats), None), heard
+    key: str, source: Source, feats: Float32Array, embedder: Embedder
+) -> tuple[Float32Array, Heard]:
+    inputs = embedder.from_features(key, feats)
+    found = speech_check.check_features(feats, embedder.frame_shift_s)
+    return inputs, Heard(source.origin, found, embedder.sample_rate)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import http.client
 import re
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from speakerlab.data.tables import read_wav_scp
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
@@ -77,7 +77,7 @@ def find(audio_in: Any, sample_rate: int, key: str = SINGLE) -> Utterances:
         return _of_text(audio_in, sample_rate, key)
     if isinstance(audio_in, bytes | bytearray | memoryview):
         return _one(key, UNNAMED[0], partial(_of_bytes, key, bytes(audio_in), sample_rate))
-    if isinstance(audio_in, np.ndarray | torch.Tensor):
+    if isinstance(audio_in, np.ndarray) or _is_tensor(audio_in):
         return _one(key, UNNAMED[1], partial(_of_array, key, audio_in, sample_rate))
     raise SpeakerLabError(f"audio_in is a {type(audio_in).__name__}; give {FORMS}")
 
@@ -232,10 +232,16 @@ def _of_pcm(key: str, data: bytes, sample_rate: int) -> Channels:
     return Channels(samples[:, None], sample_rate)
 
 
+def _is_tensor(value: Any) -> bool:
+    """Whether it is torch's; torch, which takes a second to import, is there where it is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
 def _of_array(key: str, array: Any, sample_rate: int) -> Channels:
     """[S], [1, S] or [S, C]: floats as they are, 8-, 16- and 32-bit integers over their full scale."""
     samples = array
-    if isinstance(array, torch.Tensor):
+    if _is_tensor(array):
         samples = (array.float() if array.is_floating_point() else array).detach().cpu().numpy()
     kind = str(samples.dtype)
     if kind not in FULL_SCALE and samples.dtype.kind != "f":

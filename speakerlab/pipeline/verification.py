@@ -7,22 +7,24 @@ A call depends on nothing but its arguments and those of ``pipeline``; nothing i
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.session import SessionConfig
+from speakerlab.embed.waveform_graph import WaveformGraph
 from speakerlab.errors import AudioError, SpeakerLabError
-from speakerlab.hub.bundle import Bundle
-from speakerlab.hub.load import load_model
 from speakerlab.pipeline import outputs
-from speakerlab.pipeline.decision import Decision, Threshold, decide, threshold_of
-from speakerlab.pipeline.embedding import Embedded, EmbedOptions, embed
+from speakerlab.pipeline.decision import Decision, Model, Threshold, decide, threshold_of
+from speakerlab.pipeline.embedding import Embedded, Embedder, EmbedOptions, embed
 from speakerlab.pipeline.sources import Utterances, find_inputs
+
+if TYPE_CHECKING:
+    from speakerlab.hub.bundle import Bundle
 
 TASK = "speaker-verification"
 NO_SCORE = "No similarity score output"  # ModelScope's words
@@ -41,7 +43,8 @@ def pipeline(
 
     Args:
         task: ``speaker-verification``.
-        model: a bundle, a folder or file that ``load_model`` reads, or a model id.
+        model: a bundle, a folder or file that ``load_model`` reads, a model id, or an ``.onnx`` file of
+            ``speakerlab export --input waveform``, which needs no torch and runs in ONNX Runtime on the CPU.
         ngpu: 1 takes the GPU where there is one, else the CPU; 0 the CPU.
         output_dir: where every call writes its files; None writes none.
         batch_size: utterances in one network call.
@@ -58,12 +61,26 @@ def pipeline(
     if isinstance(model, str) and not model:
         raise SpeakerLabError("no model given; train one (bash run.sh) or give a model id")
     options = EmbedOptions(batch_size)
-    device = _device(ngpu)
-    bundle = model if isinstance(model, Bundle) else load_model(model)
+    loaded, embedder = _opened(model, ngpu, running)
     if sv_threshold is not None:
-        threshold_of(bundle, sv_threshold)
-    extractor = Extractor.of_bundle(bundle, device, running)
-    return Pipeline(bundle, extractor, options, sv_threshold, Path(output_dir) if output_dir else None)
+        threshold_of(loaded, sv_threshold)
+    return Pipeline(loaded, embedder, options, sv_threshold, Path(output_dir) if output_dir else None)
+
+
+def _opened(model: str | Path | Bundle, ngpu: int, running: SessionConfig | None) -> tuple[Model, Embedder]:
+    """The model, to decide and to embed with; of an exported file both are one."""
+    if isinstance(model, str | Path) and WaveformGraph.recognises(model):
+        if running is not None and (running.graph or running.precision != "fp32"):
+            raise SpeakerLabError(f"{model} is run as it was exported; leave out --precision and --graph")
+        threads = running.num_threads if running else len(os.sched_getaffinity(0))
+        graph = WaveformGraph.load(Path(model), threads)
+        return graph, graph
+    from speakerlab.embed.extractor import Extractor  # and torch with it
+    from speakerlab.hub.load import load_model
+
+    device = _device(ngpu)
+    bundle = load_model(model) if isinstance(model, str | Path) else model
+    return bundle, Extractor.of_bundle(bundle, device, running)
 
 
 def _device(ngpu: int) -> str:
@@ -84,15 +101,15 @@ class Pipeline:
     """What ``pipeline`` makes.
 
     Attributes:
-        bundle: the model.
-        extractor: the model, on its device.
+        model: what decides.
+        embedder: what embeds: the model on its device.
         options: batch size; a call names its channel.
         sv_threshold: the threshold of calls that give none.
         output_dir: the folder of calls that give none.
     """
 
-    bundle: Bundle
-    extractor: Extractor
+    model: Model
+    embedder: Embedder
     options: EmbedOptions
     sv_threshold: float | None = None
     output_dir: Path | None = None
@@ -140,7 +157,7 @@ class Pipeline:
             raise SpeakerLabError(f"sample_rate is {sample_rate} Hz; it must be positive")
         inputs = find_inputs(audio_in, sample_rate)
         given = thr if thr is not None else self.sv_threshold
-        threshold = threshold_of(self.bundle, given) if len(inputs) == 2 else None
+        threshold = threshold_of(self.model, given) if len(inputs) == 2 else None
         npy_paths = outputs.npy_paths(Path(save_dir), inputs) if save_dir else []
         columns = self._embed(inputs, replace(self.options, channel=channel))
         if output_emb or not inputs[0].is_list:
@@ -159,7 +176,7 @@ class Pipeline:
     ) -> list[dict[str, Embedded | AudioError]]:
         """Results of each input by key; a source that stands for many keys is embedded once."""
         unique = {id(source): (key, source) for one in inputs for key, source in one.sources.items()}
-        found = dict(zip(unique, embed(list(unique.values()), self.extractor, options), strict=True))
+        found = dict(zip(unique, embed(list(unique.values()), self.embedder, options), strict=True))
         failed = [result for result in found.values() if isinstance(result, AudioError)]
         if failed:
             logging.warning("%d of %d cannot be used, the first: %s", len(failed), len(found), failed[0])

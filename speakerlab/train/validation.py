@@ -19,7 +19,7 @@ from speakerlab.embed.inputs import UtteranceInputs
 from speakerlab.errors import DataError
 from speakerlab.hub.bundle import EmbedderConfig
 from speakerlab.metrics.detection import detection
-from speakerlab.types import ScoreTable, TrialList
+from speakerlab.types import Float32Array, ScoreTable, TrialList
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ValidationSet:
     """Held-out utterances with their features in memory (32 kB per second of speech) and trials."""
 
     config: EmbedderConfig
-    feats: tuple[torch.Tensor, ...]
+    feats: tuple[Float32Array, ...]
     enroll_rows: npt.NDArray[np.int64]
     test_rows: npt.NDArray[np.int64]
     trials: TrialList
@@ -55,7 +55,7 @@ class ValidationSet:
         """EER of cosine scores after subtracting the set's mean embedding; ``model`` stays where it is."""
         device = str(next(model.parameters()).device)
         extractor = Extractor(self.config, model, device)
-        matrix = np.concatenate([extractor.embed_features([feats]) for feats in self.feats])
+        matrix = np.concatenate([extractor.session.embed([feats]) for feats in self.feats])
         matrix = matrix - matrix.mean(0)
         matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
         scores = np.einsum("nd,nd->n", matrix[self.enroll_rows], matrix[self.test_rows])

@@ -12,7 +12,7 @@ import sherpa_onnx
 from speakerlab import cli
 from speakerlab import config as config_io
 from speakerlab.embed.extractor import Extractor
-from speakerlab.hub import bundle, onnx_metadata
+from speakerlab.hub import bundle, onnx_file, onnx_metadata
 from speakerlab.types import Waveform
 
 
@@ -75,5 +75,5 @@ def test_the_range_of_samples_and_the_mean_are_followed(exported, mean, tmp_path
     loaded = bundle.load(tmp_path / "m")
     assert onnx_metadata.sherpa_differences(loaded) == []
     other = Path(shutil.copy(path, tmp_path / "m.onnx"))
-    onnx_metadata.write(other, {**onnx_metadata.describe(loaded), **onnx_metadata.sherpa(loaded)})
+    onnx_file.write(other, {**onnx_metadata.describe(loaded), **onnx_metadata.sherpa(loaded)})
     check(network, config, other)

@@ -16,7 +16,7 @@ from speakerlab.embed import graph_loss
 from speakerlab.embed.backends import open_session
 from speakerlab.embed.session import SessionConfig
 from speakerlab.errors import DataError, SpeakerLabError
-from speakerlab.hub import bundle, onnx_export, onnx_metadata, onnx_precision
+from speakerlab.hub import bundle, onnx_export, onnx_file, onnx_precision
 from speakerlab.io import audio
 from speakerlab.types import Waveform
 
@@ -120,7 +120,7 @@ def test_weights_are_stored_in_fewer_bits_but_for_the_first_and_last_product(fil
 
 def test_a_plain_file_says_that_it_is_fp32(loaded, tmp_path):
     export(loaded.path, tmp_path / "m.onnx")
-    meta = onnx_metadata.read(tmp_path / "m.onnx")
+    meta = onnx_file.read(tmp_path / "m.onnx")
     assert (meta["precision"], meta["input"]) == ("fp32", "feature")
     assert "measured_loss" not in meta
 
@@ -308,7 +308,7 @@ def test_files_that_are_not_of_this_model_are_refused(loaded, files, tmp_path):
     flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
     for damaged in (content[:1000], content[:-10], b"", b"no graph", flipped):
         (tmp_path / "damaged.onnx").write_bytes(damaged)
-        with pytest.raises(DataError, match=r"damaged\.onnx: is (damaged|not a file of).*export it again"):
+        with pytest.raises(DataError, match=r"damaged\.onnx: is (damaged|not a whole).*export it again"):
             opened(loaded, tmp_path / "damaged.onnx")
     assert not (tmp_path / "cache").exists()
 

@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
 from speakerlab.bin import extract_embeddings, session_arguments
 from speakerlab.data.datadir import DataDir
@@ -55,14 +54,15 @@ class Levels:
     sample_rate = 16000
     largest = 0
 
-    def features(self, waveform):
+    @property
+    def session(self):
+        return self
+
+    def from_waveform(self, _utt_id, waveform, _voiced=None):
         Levels.largest = max(Levels.largest, len(waveform.samples))
-        return torch.from_numpy(waveform.samples)[:, None]
+        return waveform.samples[:, None]
 
-    def normalise(self, _utt_id, feats, _voiced):
-        return feats
-
-    def embed_features(self, batch):
+    def embed(self, batch):
         return np.stack([np.float32([feats.max(), 1]) for feats in batch])
 
 
@@ -163,12 +163,12 @@ def test_reading_ahead_raises_what_the_source_raises_and_ends_its_thread():
 
 
 class Counted:
-    """An extractor that embeds features as their number, and remembers its batches."""
+    """A session that embeds features as their number, and remembers its batches."""
 
     def __init__(self):
         self.batches = []
 
-    def embed_features(self, batch):
+    def embed(self, batch):
         self.batches.append([len(feats) for feats in batch])
         return np.float32([[len(feats), np.nan if len(feats) == 13 else 0] for feats in batch])
 
@@ -178,7 +178,7 @@ def numbered(lengths, made=None):
     for place, length in enumerate(lengths):
         if made is not None:
             made.append(place)
-        feats = torch.zeros(length, 4) if length else AudioError(str(place), "bad")
+        feats = np.zeros((length, 4), np.float32) if length else AudioError(str(place), "bad")
         yield Input(str(place), f"{place}.wav", place, feats)
 
 

@@ -22,6 +22,7 @@ import torch
 
 from speakerlab import config as config_io
 from speakerlab.embed.extractor import Extractor
+from speakerlab.embed.torch_session import TorchSession
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
 from speakerlab.hub import bundle
 from speakerlab.hub.calibration import Calibration
@@ -282,13 +283,13 @@ def test_batches_equal_single(model, tmp_path, talkers):
 def test_batches_are_of_like_lengths(model, monkeypatch, pcm):
     sizes = [30000, 20000, 50000, 21000, 31000, 49000]
     lengths = []
-    real = Extractor.embed_features
+    real = TorchSession.embed
 
     def watched(self, batch):
         lengths.append([len(feats) for feats in batch])
         return real(self, batch)
 
-    monkeypatch.setattr(Extractor, "embed_features", watched)
+    monkeypatch.setattr(TorchSession, "embed", watched)
     pipeline(model=model, ngpu=0, batch_size=2)([pcm[0][:size] for size in sizes])
     assert [[frames * 160 + 240 for frames in batch] for batch in lengths] == [
         [pytest.approx(size, abs=160) for size in batch]
@@ -298,7 +299,7 @@ def test_batches_are_of_like_lengths(model, monkeypatch, pcm):
 
 def test_an_embedding_that_is_no_number_gives_no_verdict(p, monkeypatch, pcm):
     nan = np.full((1, 8), np.nan, np.float32)
-    monkeypatch.setattr(Extractor, "embed_features", lambda *_: nan)
+    monkeypatch.setattr(TorchSession, "embed", lambda *_: nan)
     with pytest.raises(AudioError, match="array: its embedding is NaN or Inf"):
         p((pcm[0], pcm[1]))
 
@@ -308,7 +309,7 @@ def test_no_gpu_is_said_once_and_the_cpu_runs(model, caplog, monkeypatch):
     with caplog.at_level(logging.INFO):
         built = pipeline("speaker-verification", model=model, ngpu=1)
     assert [record.message for record in caplog.records] == ["no GPU here: running on the CPU"]
-    assert built.extractor.device.type == "cpu"
+    assert built.embedder.device.type == "cpu"
 
 
 def test_a_gpu_is_taken_where_there_is_one_unless_ngpu_is_0(model, monkeypatch):
@@ -547,7 +548,7 @@ def test_features_of_another_size(p, tmp_path):
         writer.write("u2", np.ones(80, np.float32))
         writer.write("u3", np.full((200, 80), np.nan, np.float32))
     result = p(f"{tmp_path}/f.scp,speech,kaldi_ark")
-    assert "40 features per frame, the model takes 80" in result["u1"]["error"]
+    assert "the model needs [T, 80]" in result["u1"]["error"]
     assert "features of shape (80,)" in result["u2"]["error"]
     assert "NaN or Inf features" in result["u3"]["error"]
 

@@ -1,0 +1,108 @@
+"""ONNX files as ``speakerlab export`` leaves them, sealed with a hash, and ONNX Runtime to run them.
+
+``write(path, metadata)``; ``read(path)`` -> metadata; ``open_session(sealed(path), session_settings(1))``.
+Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from speakerlab.errors import DataError, MissingExtraError
+
+# The hash is of the whole file, with zeros where it stands itself.
+_SEAL = "file_sha256"
+_BLANK = "0" * 64
+_MARK = _SEAL.encode() + b"\x12\x40"  # in protobuf: the key, then a text of 64 bytes
+_FIX = "export it again: speakerlab export"
+
+
+def write(path: Path, metadata: Mapping[str, str]) -> None:
+    """Put ``metadata`` into the ONNX file ``path``, in place of what it had, and seal it."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {**metadata, _SEAL: _BLANK})
+    data = model.SerializeToString()
+    start, end = _place(data)
+    path.write_bytes(data[:start] + _digest(data) + data[end:])
+
+
+def sealed(path: Path) -> bytes:
+    """The content of a file that ``write`` wrote.
+
+    Raises:
+        DataError: it cannot be read, is not such a file, or was changed since.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror or error}") from error
+    start, end = _place(data)
+    if start < 0:
+        raise DataError(path, "is not a whole file of this version's speakerlab export", _FIX)
+    if data[start:end] != _digest(data):
+        raise DataError(path, "is damaged: it does not match its hash", _FIX)
+    return data
+
+
+def read(path: Path) -> dict[str, str]:
+    """The metadata of a file that ``write`` wrote, and the name of its input as ``input``.
+
+    Raises:
+        DataError: see ``sealed``.
+        MissingExtraError: onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtraError("onnx", "onnx") from error
+    model = onnx.load_model_from_string(sealed(path))
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    return {**told, "input": ",".join(value.name for value in model.graph.input)}
+
+
+def runtime() -> Any:
+    """ONNX Runtime.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("onnxruntime", "onnx") from error
+    return onnxruntime
+
+
+def session_settings(num_threads: int) -> Any:
+    """Settings of a session; ``num_threads`` 0 takes all cores."""
+    settings = runtime().SessionOptions()
+    settings.intra_op_num_threads, settings.inter_op_num_threads = num_threads, 1
+    settings.log_severity_level = 3  # errors
+    # Plans and arenas are kept for each length that occurs: memory would grow with the list.
+    settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
+    return settings
+
+
+def open_session(model: Path | bytes, settings: Any) -> Any:
+    """A session of a file or its content."""
+    source = str(model) if isinstance(model, Path) else model
+    return runtime().InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+
+
+def _place(data: bytes) -> tuple[int, int]:
+    """Where in ``data`` its hash stands; negative where it has none."""
+    start = data.rfind(_MARK)
+    return (start + len(_MARK), start + len(_MARK) + len(_BLANK)) if start >= 0 else (-1, -1)
+
+
+def _digest(data: bytes) -> bytes:
+    (start, end), view = _place(data), memoryview(data)
+    digest = hashlib.sha256(view[:start])
+    digest.update(_BLANK.encode())
+    digest.update(view[end:])
+    return digest.hexdigest().encode()
