@@ -4,8 +4,9 @@ Rows: ``loop``, a loop as 3D-Speaker's extract.py (audio, fbank, mean, eager net
 ``3D-Speaker``, the same over its own network as ModelScope ships it; ``modelscope`` (its pipeline),
 ``speechbrain`` (its EncoderClassifier), ``mvector`` (its predictor); the bare network call of ONNX Runtime on
 features that are ready; ours with each back-end and precision. All on the same random weights, which is
-checked first. Two readings: one thread on one core, in turn in one process; and all cores, each peer a
-process of its own with torch's default threads beside our step with one worker of one thread per core.
+checked first. Two readings: one thread on one core, in turn in one process, in which all of them gain from
+what our commands do to keep freed memory; and all cores, each peer a process of its own with torch's default
+threads beside our step with one worker of one thread per core.
 The least of several turns counts. Most lengths of a real list are new: with few utterances, which come again
 each turn, a back-end that prepares for each length is flattered. The peers are installed by
 bash tests/parity/run.sh -k mvector

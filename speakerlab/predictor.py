@@ -22,6 +22,7 @@ from speakerlab.types import Float32Array
 from speakerlab.voiceprint.folder import Voiceprint, VoiceprintFolder
 
 if TYPE_CHECKING:
+    from speakerlab.embed.session import SessionConfig
     from speakerlab.hub.bundle import Bundle
 
 
@@ -54,6 +55,7 @@ class Predictor:
         voiceprints: folder of the people; made when the first is registered.
         threshold: cosine from which on it is the same speaker; None takes the model's own, see ``pipeline``.
         ngpu: 1 takes the GPU where there is one, else the CPU; 0 the CPU.
+        running: back-end, precision and threads of the network, see ``pipeline``.
 
     Raises:
         SpeakerLabError: a model that cannot be loaded, a threshold outside -1..1.
@@ -65,8 +67,9 @@ class Predictor:
         voiceprints: str | Path | None = None,
         threshold: float | None = None,
         ngpu: int = 1,
+        running: SessionConfig | None = None,
     ) -> None:
-        self._pipeline = pipeline(model=model, ngpu=ngpu, sv_threshold=threshold)
+        self._pipeline = pipeline(model=model, ngpu=ngpu, sv_threshold=threshold, running=running)
         self._voiceprints = Path(voiceprints) if voiceprints is not None else None
 
     def predict(self, audio: Any, sample_rate: int = 16000) -> Float32Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from speakerlab.bin import audio_arguments, entry
+from speakerlab.bin import audio_arguments, entry, session_arguments
 
 
 def options() -> argparse.ArgumentParser:
@@ -34,7 +34,8 @@ def main(arguments: argparse.Namespace) -> None:
     with entry.starting():
         from speakerlab.predictor import Predictor
 
-        predictor = Predictor(model, arguments.voiceprints, ngpu=audio_arguments.num_gpus(arguments, model))
+        ngpu, running = audio_arguments.num_gpus(arguments, model), session_arguments.default()
+        predictor = Predictor(model, arguments.voiceprints, ngpu=ngpu, running=running)
     number = predictor.register(audios, arguments.name, arguments.sample_rate)
     if arguments.json:
         print(json.dumps({"name": arguments.name, "voiceprints": number}))

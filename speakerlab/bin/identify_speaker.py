@@ -13,7 +13,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from speakerlab.bin import audio_arguments, entry
+from speakerlab.bin import audio_arguments, entry, session_arguments
 
 if TYPE_CHECKING:
     from speakerlab.predictor import Recognition
@@ -42,7 +42,8 @@ def main(arguments: argparse.Namespace) -> None:
         from speakerlab.predictor import Predictor
 
         ngpu = audio_arguments.num_gpus(arguments, model)
-        predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu)
+        running = session_arguments.default()
+        predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu, running)
     found = predictor.recognition(audio, sample_rate=arguments.sample_rate)
     print(json.dumps(dataclasses.asdict(found)) if arguments.json else text_of(found, arguments.top))
     sys.exit(0 if found.name is not None else 4 if found.reasons else 3)

@@ -1,11 +1,13 @@
-"""What the commands that run a network share: ``--backend --precision --graph``.
+"""What the commands that run a network share: threads and cache, and ``--backend --precision --graph``.
 
-``add(parser)``; ``config(arguments)`` -> the ``SessionConfig`` they ask for.
+``add(parser)``; ``config(arguments)`` -> the ``SessionConfig`` they ask for; ``default()`` is for commands
+without these options.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 
@@ -22,10 +24,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def config(arguments: argparse.Namespace) -> SessionConfig:
-    """Back-end and precision asked for, the threads that the launcher gives, and the user's cache folder."""
+def default() -> SessionConfig:
+    """PyTorch in fp32, the threads that the launcher gives, else a thread per core, and the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    return SessionConfig(
-        cache / "speakerlab", arguments.backend, arguments.precision, threads, arguments.graph
-    )
+    threads = int(os.environ.get("OMP_NUM_THREADS") or _num_cores())
+    return SessionConfig(cache / "speakerlab", num_threads=threads)
+
+
+def _num_cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def config(arguments: argparse.Namespace) -> SessionConfig:
+    """``default``, with the back-end, precision and graph asked for."""
+    asked = {"backend": arguments.backend, "precision": arguments.precision, "graph": arguments.graph}
+    return dataclasses.replace(default(), **asked)

@@ -12,7 +12,7 @@ import json
 import math
 import sys
 
-from speakerlab.bin import audio_arguments, entry
+from speakerlab.bin import audio_arguments, entry, session_arguments
 
 EXIT = {"Same": 0, "Different": 3, "Uncertain": 4}
 WORDS = {"Same": "same speaker", "Different": "different speakers", "Uncertain": "uncertain"}
@@ -40,7 +40,8 @@ def main(arguments: argparse.Namespace) -> None:
         from speakerlab.pipeline import pipeline
 
         ngpu = audio_arguments.num_gpus(arguments, model)
-        verify = pipeline(model=model, ngpu=ngpu, sv_threshold=arguments.threshold)
+        running = session_arguments.default()
+        verify = pipeline(model=model, ngpu=ngpu, sv_threshold=arguments.threshold, running=running)
     result = verify(pair, sample_rate=arguments.sample_rate)
     print(json.dumps(result) if arguments.json else text_of(result))
     sys.exit(EXIT[result["label"]])

@@ -19,7 +19,7 @@ from speakerlab.errors import AudioError
 from speakerlab.types import Float32Array
 
 WINDOW_BATCHES = 8  # so many batches are made together and sorted by length
-MAX_VALUES = 1 << 21  # in a padded batch: four minutes of 80 mels, 8 MiB; networks need a hundred times that
+MAX_VALUES = 1 << 21  # in a padded batch: four minutes of 80 mels, two of samples; networks need far more
 MAX_WINDOW_VALUES = 4 * MAX_VALUES
 
 K = TypeVar("K")
@@ -34,13 +34,13 @@ class Input(Generic[K]):
         name: utterance id, for messages.
         origin: where it comes from, for messages.
         known: whatever the caller wants back beside the outcome.
-        feats: model input, frames or samples first, or why there is none.
+        values: model input, frames or samples first, or why there is none.
     """
 
     name: str
     origin: str
     known: K
-    feats: Float32Array | AudioError
+    values: Float32Array | AudioError
 
 
 def embedded(inputs: Iterable[Input[K]], session: Session, batch_size: int) -> Iterator[tuple[K, Outcome]]:
@@ -56,7 +56,7 @@ def _windows(inputs: Iterable[Input[K]], batch_size: int) -> Iterator[list[Input
     values = 0
     for one in inputs:
         window.append(one)
-        values += 0 if isinstance(one.feats, AudioError) else one.feats.size
+        values += 0 if isinstance(one.values, AudioError) else one.values.size
         if len(window) == size or values >= MAX_WINDOW_VALUES:
             yield window
             window, values = [], 0
@@ -66,14 +66,14 @@ def _windows(inputs: Iterable[Input[K]], batch_size: int) -> Iterator[list[Input
 
 def _embed(window: Sequence[Input[K]], session: Session, batch_size: int) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
-    feats: dict[int, Float32Array] = {}
+    inputs: dict[int, Float32Array] = {}
     for place, one in enumerate(window):
-        if isinstance(one.feats, AudioError):
-            outcomes[place] = one.feats
+        if isinstance(one.values, AudioError):
+            outcomes[place] = one.values
         else:
-            feats[place] = one.feats
-    for batch in _batches({place: feats[place].size for place in feats}, batch_size):
-        matrix = session.embed([feats[place] for place in batch])
+            inputs[place] = one.values
+    for batch in _batches({place: inputs[place].size for place in inputs}, batch_size):
+        matrix = session.embed([inputs[place] for place in batch])
         for place, embedding in zip(batch, matrix, strict=True):
             outcomes[place] = _checked(window[place], embedding)
     return [outcomes[place] for place in range(len(window))]

@@ -126,5 +126,9 @@ class Extractor:
         return np.ascontiguousarray(apply_cmvn(feats, self.config.cmvn).numpy())
 
     def embed(self, waveforms: Sequence[Waveform]) -> Float32Array:
-        """Embeddings [B, E] of whole waveforms at ``sample_rate``."""
+        """Embeddings [B, E] of whole waveforms at ``sample_rate``.
+
+        Raises:
+            AudioError: one is too short; called by its place, from 0.
+        """
         return self.session.embed([self.from_waveform(str(n), w) for n, w in enumerate(waveforms)])

@@ -69,6 +69,15 @@ class Calibration:
         return self.scale * cosine + self.offset
 
 
+def from_content(content: Mapping[str, Any]) -> Calibration:
+    """The calibration of which ``dataclasses.asdict`` made ``content``.
+
+    Raises:
+        KeyError, TypeError, ValueError: there is none.
+    """
+    return Calibration(**{**content, "point": OperatingPoint(**content["point"])})
+
+
 def to_card(calibration: Calibration, model: str) -> dict[str, Any]:
     """The entry of a card for the model whose content hash is ``model``."""
     content = {"model": model, **asdict(calibration)}
@@ -86,7 +95,7 @@ def from_card(entry: Any, model: str, path: Path) -> Calibration:
         content = {key: value for key, value in entry.items() if key != "sha256"}
         intact = entry["sha256"] == _digest(content)
         made_for = content.pop("model")
-        calibration = Calibration(**{**content, "point": OperatingPoint(**content["point"])})
+        calibration = from_content(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(path, f"its calibration is damaged ({error})", fix) from error
     if not intact:

@@ -1,6 +1,6 @@
 """ONNX files as ``speakerlab export`` leaves them, sealed with a hash, and ONNX Runtime to run them.
 
-``write(path, metadata)``; ``read(path)`` -> metadata; ``open_session(sealed(path), session_settings(1))``.
+``write(path, metadata)``; ``read(path)`` -> metadata; ``open_sealed(path, num_threads=1)`` -> a session.
 Nothing here needs torch.
 """
 
@@ -43,7 +43,7 @@ def sealed(path: Path) -> bytes:
         raise DataError(path, f"cannot be read: {error.strerror or error}") from error
     start, end = _place(data)
     if start < 0:
-        raise DataError(path, "is not a whole file of this version's speakerlab export", _FIX)
+        raise DataError(path, "is cut off, or no file of this version's speakerlab export", _FIX)
     if data[start:end] != _digest(data):
         raise DataError(path, "is damaged: it does not match its hash", _FIX)
     return data
@@ -86,6 +86,20 @@ def session_settings(num_threads: int) -> Any:
     # Plans and arenas are kept for each length that occurs: memory would grow with the list.
     settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
     return settings
+
+
+def open_sealed(path: Path, num_threads: int) -> Any:
+    """A session of a file that ``write`` wrote.
+
+    Raises:
+        DataError: see ``sealed``; or this version of ONNX Runtime cannot run it.
+    """
+    data, errors = sealed(path), runtime().capi.onnxruntime_pybind11_state
+    try:
+        return open_session(data, session_settings(num_threads))
+    except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented) as error:
+        why = str(error).strip().rpartition("\n")[2]
+        raise DataError(path, f"cannot be run: {why}", "upgrade onnxruntime, or export it again") from error
 
 
 def open_session(model: Path | bytes, settings: Any) -> Any:

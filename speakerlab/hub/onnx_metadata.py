@@ -20,7 +20,10 @@ SHERPA_FBANK = FbankConfig(high_hz=-400.0, snip_edges=False)
 
 
 def describe(bundle: Bundle) -> dict[str, str]:
-    """Metadata of any model: ``frontend`` and ``cmvn`` (JSON), sizes, identity, threshold, calibration."""
+    """Metadata of any model: ``frontend`` and ``cmvn`` (JSON), sizes, identity, threshold, calibration.
+
+    ``speakerlab export`` adds ``precision``, for waveforms ``min_samples``, and what the precision loses.
+    """
     config, card = bundle.config, bundle.card
     frontend = {"name": config.frontend.name, **dataclasses.asdict(config.frontend.config)}
     found = {

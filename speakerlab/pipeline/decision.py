@@ -10,7 +10,7 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,36 +18,14 @@ from speakerlab.errors import SpeakerLabError
 from speakerlab.types import Float32Array
 
 if TYPE_CHECKING:
+    from speakerlab.embed.waveform_graph import WaveformGraph
+    from speakerlab.hub.bundle import Bundle
     from speakerlab.hub.calibration import Calibration
     from speakerlab.pipeline.embedding import Embedded
 
 DEFAULT_THRESHOLD = 0.9465  # FunASR's x-vector, the default of the contract
 SAME, DIFFERENT, UNCERTAIN = "Same", "Different", "Uncertain"
 TEXTS = {SAME: "yes", DIFFERENT: "no", UNCERTAIN: "uncertain"}  # ModelScope's words
-
-
-class Model(Protocol):
-    """What decisions need to know of a model: a bundle, or an exported file."""
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-        ...
-
-    @property
-    def content_hash(self) -> str:
-        """Its identity: embeddings of equal ones may be compared."""
-        ...
-
-    @property
-    def threshold(self) -> float | None:
-        """Its publisher's."""
-        ...
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """From cosines to log-likelihood ratios."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +48,7 @@ class Threshold:
             raise SpeakerLabError(f"the threshold {self.cosine:g} is no cosine, which lies in -1..1")
 
 
-def threshold_of(model: Model, given: float | None) -> Threshold:
+def threshold_of(model: Bundle | WaveformGraph, given: float | None) -> Threshold:
     """``given``, else the model's calibrated threshold, else its publisher's, else the contract's default.
 
     Raises:

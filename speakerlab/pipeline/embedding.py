@@ -8,54 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from speakerlab import logs
 from speakerlab.embed import speech_check
 from speakerlab.embed.batching import Input, embedded
-from speakerlab.embed.session import Session
 from speakerlab.embed.speech_check import SpeechCheck
+from speakerlab.embed.waveform_graph import WaveformGraph
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
 from speakerlab.io import audio
 from speakerlab.pipeline.sources import Source
-from speakerlab.types import Float32Array, Waveform
+from speakerlab.types import Float32Array
+
+if TYPE_CHECKING:
+    from speakerlab.embed.extractor import Extractor  # and torch with it
 
 FEW = 20  # utterances that need no progress bar
-
-
-class Embedder(Protocol):
-    """What turns recordings into embeddings: a bundle's ``Extractor``, or a ``WaveformGraph``."""
-
-    @property
-    def sample_rate(self) -> int:
-        """The rate, in Hz, that waveforms must have."""
-        ...
-
-    @property
-    def frame_shift_s(self) -> float:
-        """Seconds from one frame of features to the next."""
-        ...
-
-    @property
-    def session(self) -> Session:
-        """Runs the network on what the other two methods give."""
-        ...
-
-    def from_waveform(self, utt_id: str, waveform: Waveform) -> Float32Array:
-        """Model input of a waveform.
-
-        Raises:
-            AudioError: it is too short.
-        """
-        ...
-
-    def from_features(self, utt_id: str, feats: Float32Array) -> Float32Array:
-        """Model input of raw features [T, F].
-
-        Raises:
-            AudioError: they are none that it takes, or too few.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -115,7 +83,7 @@ class Embedded:
 
 
 def embed(
-    sources: Sequence[tuple[str, Source]], embedder: Embedder, options: EmbedOptions
+    sources: Sequence[tuple[str, Source]], embedder: Extractor | WaveformGraph, options: EmbedOptions
 ) -> Iterator[Embedded | AudioError]:
     """The embedding of each ``(key, source)``, or why it has none, in their order."""
     inputs = (_input(key, source, embedder, options.channel) for key, source in sources)
@@ -127,7 +95,9 @@ def embed(
             yield Embedded(outcome, heard)
 
 
-def _input(key: str, source: Source, embedder: Embedder, channel: int) -> Input[Heard | None]:
+def _input(
+    key: str, source: Source, embedder: Extractor | WaveformGraph, channel: int
+) -> Input[Heard | None]:
     try:
         feats, heard = listen(key, source, embedder, channel)
     except (AudioError, DataError) as error:
@@ -136,7 +106,9 @@ def _input(key: str, source: Source, embedder: Embedder, channel: int) -> Input[
     return Input(key, source.origin, heard, feats)
 
 
-def listen(key: str, source: Source, embedder: Embedder, channel: int = 0) -> tuple[Float32Array, Heard]:
+def listen(
+    key: str, source: Source, embedder: Extractor | WaveformGraph, channel: int = 0
+) -> tuple[Float32Array, Heard]:
     """Model input of ``source``, and what was found in it.
 
     Speech is judged in the recording as it is; the model gets it resampled.
@@ -161,8 +133,13 @@ def listen(key: str, source: Source, embedder: Embedder, channel: int = 0) -> tu
 
 
 def _listen_to_features(
-    key: str, source: Source, feats: Float32Array, embedder: Embedder
+    key: str, source: Source, feats: Float32Array, embedder: Extractor | WaveformGraph
 ) -> tuple[Float32Array, Heard]:
-    inputs = embedder.from_features(key, feats)
+    if isinstance(embedder, WaveformGraph):
+        raise AudioError(key, f"{source.origin}: {embedder.path} takes no features; give the bundle it is of")
+    try:
+        inputs = embedder.from_features(key, feats)
+    except AudioError as error:
+        raise AudioError(key, f"{source.origin}: {error.why}") from error
     found = speech_check.check_features(feats, embedder.frame_shift_s)
     return inputs, Heard(source.origin, found, embedder.sample_rate)

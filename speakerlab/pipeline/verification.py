@@ -7,7 +7,6 @@ A call depends on nothing but its arguments and those of ``pipeline``; nothing i
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +18,15 @@ from speakerlab.embed.session import SessionConfig
 from speakerlab.embed.waveform_graph import WaveformGraph
 from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.pipeline import outputs
-from speakerlab.pipeline.decision import Decision, Model, Threshold, decide, threshold_of
-from speakerlab.pipeline.embedding import Embedded, Embedder, EmbedOptions, embed
+from speakerlab.pipeline.decision import Decision, Threshold, decide, threshold_of
+from speakerlab.pipeline.embedding import Embedded, EmbedOptions, embed
 from speakerlab.pipeline.sources import Utterances, find_inputs
 
 if TYPE_CHECKING:
+    from speakerlab.embed.extractor import Extractor
     from speakerlab.hub.bundle import Bundle
+
+    _Opened = tuple[Bundle, Extractor] | tuple[WaveformGraph, WaveformGraph]
 
 TASK = "speaker-verification"
 NO_SCORE = "No similarity score output"  # ModelScope's words
@@ -50,7 +52,7 @@ def pipeline(
         batch_size: utterances in one network call.
         sv_threshold: cosine from which on it is the same speaker; None takes the model's calibrated one, else
             its publisher's, else 0.9465.
-        running: back-end, precision and threads of the network; None takes torch in fp32.
+        running: back-end, precision and threads of the network; None takes torch in fp32, and all cores.
 
     Raises:
         SpeakerLabError: another task, a number out of range, a model that cannot be loaded or run so.
@@ -60,6 +62,8 @@ def pipeline(
         raise SpeakerLabError(f"task is '{task}'; this pipeline does '{TASK}'")
     if isinstance(model, str) and not model:
         raise SpeakerLabError("no model given; train one (bash run.sh) or give a model id")
+    if ngpu not in (0, 1):
+        raise SpeakerLabError(f"ngpu is {ngpu}, not 0 or 1; for more, start one process per GPU (infer.sh)")
     options = EmbedOptions(batch_size)
     loaded, embedder = _opened(model, ngpu, running)
     if sv_threshold is not None:
@@ -67,25 +71,23 @@ def pipeline(
     return Pipeline(loaded, embedder, options, sv_threshold, Path(output_dir) if output_dir else None)
 
 
-def _opened(model: str | Path | Bundle, ngpu: int, running: SessionConfig | None) -> tuple[Model, Embedder]:
+def _opened(model: str | Path | Bundle, ngpu: int, running: SessionConfig | None) -> _Opened:
     """The model, to decide and to embed with; of an exported file both are one."""
     if isinstance(model, str | Path) and WaveformGraph.recognises(model):
-        if running is not None and (running.graph or running.precision != "fp32"):
-            raise SpeakerLabError(f"{model} is run as it was exported; leave out --precision and --graph")
-        threads = running.num_threads if running else len(os.sched_getaffinity(0))
-        graph = WaveformGraph.load(Path(model), threads)
+        if running and (running.backend == "openvino" or running.precision != "fp32" or running.graph):
+            raise SpeakerLabError(f"{model} is run in ONNX Runtime as it was exported, in no other way")
+        graph = WaveformGraph.load(Path(model), running.num_threads if running else 0)
         return graph, graph
     from speakerlab.embed.extractor import Extractor  # and torch with it
+    from speakerlab.hub.bundle import Bundle
     from speakerlab.hub.load import load_model
 
     device = _device(ngpu)
-    bundle = load_model(model) if isinstance(model, str | Path) else model
+    bundle = model if isinstance(model, Bundle) else load_model(model)
     return bundle, Extractor.of_bundle(bundle, device, running)
 
 
 def _device(ngpu: int) -> str:
-    if ngpu not in (0, 1):
-        raise SpeakerLabError(f"ngpu is {ngpu}, not 0 or 1; for more, start one process per GPU (infer.sh)")
     if ngpu == 0:
         return "cpu"
     import torch
@@ -102,14 +104,14 @@ class Pipeline:
 
     Attributes:
         model: what decides.
-        embedder: what embeds: the model on its device.
+        embedder: what embeds; of a file they are one.
         options: batch size; a call names its channel.
         sv_threshold: the threshold of calls that give none.
         output_dir: the folder of calls that give none.
     """
 
-    model: Model
-    embedder: Embedder
+    model: Bundle | WaveformGraph
+    embedder: Extractor | WaveformGraph
     options: EmbedOptions
     sv_threshold: float | None = None
     output_dir: Path | None = None

@@ -308,7 +308,7 @@ def test_files_that_are_not_of_this_model_are_refused(loaded, files, tmp_path):
     flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
     for damaged in (content[:1000], content[:-10], b"", b"no graph", flipped):
         (tmp_path / "damaged.onnx").write_bytes(damaged)
-        with pytest.raises(DataError, match=r"damaged\.onnx: is (damaged|not a whole).*export it again"):
+        with pytest.raises(DataError, match=r"damaged\.onnx: is (damaged|cut off).*export it again"):
             opened(loaded, tmp_path / "damaged.onnx")
     assert not (tmp_path / "cache").exists()
 

@@ -548,7 +548,7 @@ def test_features_of_another_size(p, tmp_path):
         writer.write("u2", np.ones(80, np.float32))
         writer.write("u3", np.full((200, 80), np.nan, np.float32))
     result = p(f"{tmp_path}/f.scp,speech,kaldi_ark")
-    assert "the model needs [T, 80]" in result["u1"]["error"]
+    assert "f.scp u1: features are (200, 40), the model needs [T, 80]" in result["u1"]["error"]
     assert "features of shape (80,)" in result["u2"]["error"]
     assert "NaN or Inf features" in result["u3"]["error"]
 

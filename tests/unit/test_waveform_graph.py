@@ -1,17 +1,21 @@
 """An exported file as a model: the embeddings and decisions of its bundle, without torch."""
 
+import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 from test_export import save
 
+from speakerlab.bin import session_arguments
 from speakerlab.embed.session import SessionConfig
 from speakerlab.embed.waveform_graph import WaveformGraph
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
-from speakerlab.hub import bundle
+from speakerlab.hub import bundle, onnx_file
 from speakerlab.hub.calibration import Calibration
 from speakerlab.io.ark import ArkWriter
 from speakerlab.metrics.operating_points import OperatingPoint
@@ -47,10 +51,6 @@ def export(patch, path, name, *options):
     cli.main()
 
 
-def cosine(a, b):
-    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-
-
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_embeddings_are_those_of_the_bundle(folder, batch_size):
     audio = [str(folder / name) for name in ("a0.wav", "b0.wav", "a8k.wav", "a1.wav")]
@@ -58,7 +58,8 @@ def test_embeddings_are_those_of_the_bundle(folder, batch_size):
     expected = pipeline(model=folder / "model")([*audio, noise])
     found = pipeline(model=folder / "model.onnx", batch_size=batch_size)([*audio, noise])
     for a, b in zip(expected, found, strict=True):
-        assert cosine(a["spk_embedding"], b["spk_embedding"]) > 0.99999
+        scale = np.abs(a["spk_embedding"]).max()  # another recording of the talker is 100 times as far away
+        np.testing.assert_allclose(b["spk_embedding"], a["spk_embedding"], rtol=0, atol=5e-5 * scale)
         assert (a["audio"], a["reasons"]) == (b["audio"], b["reasons"])
 
 
@@ -67,13 +68,10 @@ def test_decisions_are_those_of_the_bundle(folder):
     expected, found = (pipeline(model=folder / name)(pair) for name in ("model", "model.onnx"))
     assert found["threshold_origin"] == "calibrated"
     for key, value in expected.items():
-        assert found[key] == (pytest.approx(value, abs=1e-4) if key in ("cosine", "llr", "scores") else value)
+        assert found[key] == (pytest.approx(value, abs=1e-5) if key in ("cosine", "llr", "scores") else value)
     published = pipeline(model=folder / "published.onnx")(pair)
-    assert (published["threshold"], published["threshold_origin"], published["llr"]) == (
-        0.31,
-        "published",
-        None,
-    )
+    assert (published["threshold"], published["threshold_origin"]) == (0.31, "published")
+    assert published["llr"] is None
     assert pipeline(model=folder / "model.onnx", sv_threshold=0.2)(pair)["threshold_origin"] == "given"
 
 
@@ -83,9 +81,18 @@ def test_people_enrolled_with_the_bundle_are_known_to_the_file(folder, tmp_path)
     assert found.recognition(folder / "a0.wav").score == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("command", ["verify {0}/a0.wav {0}/a0.wav", "embed --json {0}/a0.wav"])
-def test_the_command_needs_no_torch(folder, command):
-    arguments = [*command.format(folder).split(), "--model", f"{folder}/model.onnx"]
+@pytest.mark.parametrize(
+    "command",
+    [
+        "verify {0}/a0.wav {0}/a0.wav",
+        "embed --json {0}/a0.wav {0}/a8k.wav",
+        "enroll Ann {0}/a0.wav --voiceprints {1}/new",
+        "identify {0}/a0.wav --voiceprints {1}/people",
+    ],
+)
+def test_the_command_needs_no_torch(folder, command, tmp_path):
+    Predictor(folder / "model.onnx", tmp_path / "people").register(folder / "a0.wav", "Ann")
+    arguments = [*command.format(folder, tmp_path).split(), "--model", f"{folder}/model.onnx"]
     code = (
         "import sys; from speakerlab import cli\n"
         "try: cli.main()\n"
@@ -101,13 +108,14 @@ def test_the_command_needs_no_torch(folder, command):
 def test_every_damaged_byte_is_noticed(folder, tmp_path):
     data = (folder / "model.onnx").read_bytes()
     path = tmp_path / "m.onnx"
-    for place in np.linspace(0, len(data) - 1, 40).astype(int):
+    seal = data.index(b"file_sha256")
+    for place in (*np.linspace(0, len(data) - 1, 40).astype(int), seal, seal + 20, data.index(b"0.31")):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-        with pytest.raises(DataError, match="damaged|not a whole file"):
+        with pytest.raises(DataError, match="damaged|cut off"):
             WaveformGraph.load(path, 1)
     for end in (0, 100, len(data) - 1):
         path.write_bytes(data[:end])
-        with pytest.raises(DataError, match=r"damaged|not a whole file"):
+        with pytest.raises(DataError, match=r"damaged|cut off"):
             WaveformGraph.load(path, 1)
 
 
@@ -116,17 +124,41 @@ def test_what_it_cannot_do_is_said(folder, tmp_path):
         pipeline(model=folder / "feature.onnx")
     with pytest.raises(DataError, match=r"none\.onnx: cannot be read: No such file"):
         pipeline(model=tmp_path / "none.onnx")
-    with pytest.raises(SpeakerLabError, match="run as it was exported"):
-        pipeline(model=folder / "model.onnx", running=SessionConfig(tmp_path, "onnx", "bf16"))
+    for other in (("onnx", "bf16"), ("openvino", "fp32")):
+        with pytest.raises(SpeakerLabError, match="in ONNX Runtime as it was exported"):
+            pipeline(model=folder / "model.onnx", running=SessionConfig(tmp_path, *other))
+    with pytest.raises(SpeakerLabError, match="ngpu is 7"):
+        pipeline(model=folder / "model.onnx", ngpu=7)
     with ArkWriter(tmp_path / "f.ark", tmp_path / "f.scp") as writer:
         writer.write("u1", np.ones((200, 80), np.float32))
     found = pipeline(model=folder / "model.onnx")(f"{tmp_path}/f.scp,speech,kaldi_ark")
-    assert "takes recordings" in found["u1"]["error"]
+    assert f"{tmp_path}/f.scp u1: {folder}/model.onnx takes no features" in found["u1"]["error"]
+
+
+def test_a_graph_for_a_later_onnxruntime_is_refused(folder, tmp_path):
+    graph = onnx.load(folder / "model.onnx")
+    graph.ir_version = 99
+    onnx.save(graph, tmp_path / "m.onnx")
+    onnx_file.write(tmp_path / "m.onnx", {"content_hash": "0"})
+    with pytest.raises(DataError, match=r"m\.onnx: cannot be run: .*IR version: 99.*; upgrade onnxruntime"):
+        pipeline(model=tmp_path / "m.onnx")
+
+
+def test_a_bundle_may_be_called_anything(folder, tmp_path):
+    path = shutil.copytree(folder / "model", tmp_path / "bundle.onnx")
+    assert pipeline(model=path).model.content_hash == WaveformGraph.load(folder / "model.onnx").content_hash
+
+
+def test_threads_are_those_the_launcher_gives(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert session_arguments.default().num_threads == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert session_arguments.default().num_threads == len(os.sched_getaffinity(0))
 
 
 def test_shortest_recording(folder):
     graph = WaveformGraph.load(folder / "model.onnx", 1)
-    least = int(graph.metadata["min_samples"])
+    least = graph.min_samples
     samples = np.random.default_rng(0).standard_normal(least).astype(np.float32) / 10
     found = graph.session.embed([graph.from_waveform("u", Waveform(samples, 16000))])
     assert np.isfinite(found).all()
