@@ -89,7 +89,7 @@ class Predictor:
             SpeakerLabError: no recording.
             AudioError: one that cannot be used.
         """
-        if not audios:
+        if not len(audios):  # an array has no truth value
             raise SpeakerLabError("no recording to embed")
         return np.stack([heard.embedding for heard in self._hear(audios, sample_rate, batch_size)])
 

@@ -65,7 +65,9 @@ def options() -> argparse.ArgumentParser:
         "--llr", nargs="+", default=[], metavar="NAME", help="systems whose scores are log-likelihood ratios"
     )
     _add_measures(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every figure here too; -: print them, not the tables"
+    )
     parser.add_argument(
         "--plot-dir", type=Path, metavar="DIR", help="draw DET, score, Bayes error and reliability plots"
     )
@@ -111,32 +113,43 @@ def main(arguments: argparse.Namespace) -> None:
     speakers = Speakers(tuple(arguments.utt2spk), arguments.spk_from_id)
     scored = read_systems(_systems(arguments), speakers, form=arguments.format, llr=arguments.llr)
     rows = [measure(each, settings) for each in progress(scored, "measured", len(scored))]
-    _print(result_tables.results(rows, settings).text())
+    only_json = str(arguments.json) == "-"
+    show = _nothing if only_json else _print
+    show(result_tables.results(rows, settings).text())
     if any(row.scored.llr for row in rows):
-        _print(["", *result_tables.calibration(rows, settings).text()])
+        show(["", *result_tables.calibration(rows, settings).text()])
     comparisons = compare(rows, settings)
     if comparisons:
-        _print(["", *result_tables.comparisons(comparisons, settings).text()])
+        show(["", *result_tables.comparisons(comparisons, settings).text()])
     divided = [(each, row.scored) for each in arguments.conditions for row in rows]
     reports = [
         conditions.report(each, one, settings)
         for each, one in progress(divided, "measured by condition", len(divided))
     ]
     for table in result_tables.by_condition(reports, settings):
-        _print(["", table.title, *table.text()])
+        show(["", table.title, *table.text()])
     if arguments.json:
-        atomic.write_text(arguments.json, as_json.dumps(rows, comparisons, reports, settings))
+        figures_in_json = as_json.dumps(rows, comparisons, reports, settings)
+        if only_json:
+            print(figures_in_json, end="")
+        else:
+            atomic.write_text(arguments.json, figures_in_json)
     if arguments.report:
         title = str(arguments.exp_dir or arguments.report.stem)
         contents = page.Contents(title, rows, comparisons, reports, experiment)
         atomic.write_text(arguments.report, page.page(contents, settings))
-        print(f"report: {arguments.report}")
+        show([f"report: {arguments.report}"])
     if arguments.plot_dir:
         _plot(arguments.plot_dir, rows, settings)
+        show([f"plots: {arguments.plot_dir}"])
 
 
 def _print(lines: Iterable[str]) -> None:
     print("\n".join(lines))
+
+
+def _nothing(_: Iterable[str]) -> None:
+    pass
 
 
 def _positive(text: str) -> int:
@@ -174,7 +187,6 @@ def _plot(folder: Path, rows: Sequence[Row], settings: Settings) -> None:
         suffix = "" if len(titles) == 1 else "_" + title.strip("/").replace("/", "_")
         for picture in figures.of_list([row for row in rows if row.scored.title == title], settings):
             _save(picture, folder / f"{picture.name}{suffix}.png")
-    print(f"plots: {folder}")
 
 
 def _save(picture: figures.Picture, path: Path) -> None:

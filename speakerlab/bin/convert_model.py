@@ -8,6 +8,7 @@ Example: speakerlab convert iic/speech_campplus_sv_zh-cn_16k-common exp/campplus
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from pathlib import Path
 from typing import get_args
@@ -29,24 +30,35 @@ def options() -> argparse.ArgumentParser:
         default="mel_spectrogram",
         help="features of RDINO and SDPN: 3D-Speaker's mel_spectrogram or ModelScope's fbank",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace the bundle that is there")
+    parser.add_argument("--json", action="store_true", help="print what bundle.json says")
     return parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Load SOURCE, write BUNDLE, read it back."""
+    """Load SOURCE, write BUNDLE, read it back.
+
+    Raises:
+        DataError: BUNDLE exists or cannot be written, SOURCE cannot be read.
+    """
     from speakerlab.hub import bundle
     from speakerlab.hub.load import load_model
 
     target: Path = arguments.bundle
     if target.exists() and not (target / bundle.CARD).is_file():
         raise DataError(target, "exists and is no bundle", "name a new folder")
+    if target.exists() and not arguments.overwrite:
+        raise DataError(target, "exists", "add --overwrite to replace it")
     model = load_model(arguments.source, arguments.ssl_frontend)
     card = model.card
     provenance, threshold = card["provenance"], card.get("threshold")
     feat_dim, calibration = card["feat_dim"], model.calibration
     bundle.save(target, model.model, model.config, feat_dim, provenance, threshold, calibration)
     written = bundle.load(target)
-    logging.info("%s: %s, %d parameters", target, written.config.model.name, written.card["num_params"])
+    if arguments.json:
+        print(json.dumps({"bundle": str(target), "model": written.config.model.name, **written.card}))
+    else:
+        logging.info("%s: %s, %d parameters", target, written.config.model.name, written.card["num_params"])
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ def main(arguments: argparse.Namespace) -> None:
         from speakerlab.pipeline.embedding import Embedded, embed
 
     sources = _sources(arguments)
+    if arguments.output_dir:
+        outputs.require_keys(sources)
     network = pipeline(
         model=model,
         ngpu=audio_arguments.num_gpus(arguments, model),
@@ -55,10 +57,11 @@ def main(arguments: argparse.Namespace) -> None:
     found = dict(zip(sources, embed(list(sources.items()), network.embedder, network.options), strict=True))
     usable = {key: result for key, result in found.items() if isinstance(result, Embedded)}
     if arguments.output_dir:
-        outputs.write(arguments.output_dir, [usable], {})
-        print(f"{arguments.output_dir}/xvector.scp: {len(usable):,} embeddings")
-    elif arguments.json:
+        outputs.write(arguments.output_dir, [found], {})
+    if arguments.json:
         print(json.dumps({key: _plain(result) for key, result in found.items()}))
+    elif arguments.output_dir:
+        print(f"{arguments.output_dir}/xvector.scp: {len(usable):,} embeddings")
     else:
         for key, embedded in usable.items():
             print(key, "[", *(f"{value:.8g}" for value in embedded.embedding.tolist()), "]")

@@ -51,6 +51,7 @@ def options() -> argparse.ArgumentParser:
         "--measure-on", type=Path, metavar="DIR", help="data dir with trials: what reduced precision loses"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT_ONNX where it exists")
+    parser.add_argument("--json", action="store_true", help="print the metadata as one JSON object")
     return parser
 
 
@@ -71,11 +72,10 @@ def main(arguments: argparse.Namespace) -> None:
     if target.exists() and not arguments.overwrite:
         raise DataError(target, "exists", "add --overwrite to replace it")
     loaded = load_model(arguments.source)
-    try:
-        with atomic.staged(target) as staged:
-            _write(loaded, staged, arguments)
-    except OSError as error:
-        raise DataError(target, f"cannot be written: {error.strerror or error}") from error
+    with atomic.staged(target) as staged:
+        found = _write(loaded, staged, arguments)
+    if arguments.json:
+        print(json.dumps({"path": str(target), **found}))
 
 
 def _misuse(arguments: argparse.Namespace) -> str:
@@ -94,8 +94,8 @@ def _misuse(arguments: argparse.Namespace) -> str:
     return ""
 
 
-def _write(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> None:
-    """The checked graph with its metadata at ``path``."""
+def _write(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> dict[str, str]:
+    """The checked graph with its metadata at ``path``; these, and its largest relative error."""
     from speakerlab.hub import onnx_check, onnx_export, onnx_file, onnx_metadata
 
     found = {**onnx_metadata.describe(loaded), "precision": arguments.precision}
@@ -112,6 +112,7 @@ def _write(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> None:
     onnx_file.write(path, found)
     if "framework" in found and (differences := onnx_metadata.sherpa_differences(loaded)):
         logging.warning("sherpa-onnx computes other features than this model's: %s", ", ".join(differences))
+    return {**found, "relative_error": f"{error:.1e}"}
 
 
 def _reduce(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> str:
@@ -127,7 +128,8 @@ def _reduce(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> str:
         feats = graph_loss.whole(loaded, test.data)
     onnx_precision.reduce_precision(path, arguments.precision, feats)
     loss = graph_loss.measure(loaded, path, test)
-    print(f"{arguments.target}: {arguments.precision}, {loss}")
+    if not arguments.json:
+        print(f"{arguments.target}: {arguments.precision}, {loss}")
     return json.dumps(loss.as_dict())
 
 

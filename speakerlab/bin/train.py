@@ -23,7 +23,7 @@ from speakerlab.train import provenance
 from speakerlab.train.corpus import TrainCorpus, load_waveforms
 from speakerlab.train.dataset import CropDataset, CropSampler
 from speakerlab.train.experiment import ExperimentConfig
-from speakerlab.train.loop import Trainer
+from speakerlab.train.loop import LOG, Trainer
 from speakerlab.train.validation import ValidationSet
 from speakerlab.types import Float32Array
 
@@ -43,6 +43,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--num-workers", type=int, default=1, help="processes that prepare crops")
     parser.add_argument("--overwrite", action="store_true", help="discard a run with other settings")
+    parser.add_argument("--json", action="store_true", help="print the last epoch's figures as a JSON object")
     return parser
 
 
@@ -101,6 +102,8 @@ def main(arguments: argparse.Namespace) -> None:
         torch.distributed.barrier()
     trainer.resume()
     trainer.run(validate)
+    if rank == 0 and arguments.json:
+        print((arguments.exp_dir / LOG).read_text(encoding="utf-8").splitlines()[-1])
 
 
 def _publish_untrained(exp_dir: Path, config: ExperimentConfig, trainer: Trainer) -> None:

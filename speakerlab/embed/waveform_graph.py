@@ -46,7 +46,7 @@ class WaveformGraph:
     def recognises(model: str | Path) -> bool:
         """Whether ``model`` names an ONNX file, be it there or not."""
         path = Path(model)
-        return path.suffix == ".onnx" and not path.is_dir()
+        return path.suffix.lower() == ".onnx" and not path.is_dir()
 
     @classmethod
     def load(cls, path: Path, num_threads: int = 0) -> WaveformGraph:

@@ -118,26 +118,31 @@ def save(
     threshold: float | None = None,
     calibration: Calibration | None = None,
 ) -> None:
-    """Publish ``model`` as a bundle at ``path``, replacing an older one whole, its calibration too."""
+    """Publish ``model`` as a bundle at ``path``, replacing an older one whole, its calibration too.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     from safetensors.torch import save_model
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("new", "old"))
-    for leftover in (staged, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    staged.mkdir()
-    save_model(model, str(staged / WEIGHTS))
-    # A network may know more of its settings than it was given: that of an encoder read from a folder.
-    settings = getattr(model, "config", config.model.config)
-    config = replace(config, model=replace(config.model, config=settings))
-    (staged / CONFIG).write_text(config_io.dump(config), encoding="utf-8")
-    hashes = {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)}
-    card = describe(model, feat_dim, hashes, provenance, threshold)
-    (staged / CARD).write_text(_as_text(card, calibration), encoding="utf-8")
-    if path.exists():
-        path.rename(old)
-    staged.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    with atomic.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("new", "old"))
+        for leftover in (staged, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        staged.mkdir()
+        save_model(model, str(staged / WEIGHTS))
+        # A network may know more of its settings than it was given: that of an encoder read from a folder.
+        settings = getattr(model, "config", config.model.config)
+        config = replace(config, model=replace(config.model, config=settings))
+        (staged / CONFIG).write_text(config_io.dump(config), encoding="utf-8")
+        hashes = {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)}
+        card = describe(model, feat_dim, hashes, provenance, threshold)
+        (staged / CARD).write_text(_as_text(card, calibration), encoding="utf-8")
+        if path.exists():
+            path.rename(old)
+        staged.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def content_hash(path: Path) -> str:

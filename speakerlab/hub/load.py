@@ -26,7 +26,7 @@ from speakerlab.hub.self_supervised import Frontend
 KNOWN = (
     "a bundle (bundle.json), a ModelScope model (configuration.json), a 3D-Speaker experiment (config.yaml "
     "and models/), a FunASR x-vector (sv.yaml), a WeSpeaker model (config.yaml and avg_model.pt), "
-    "a ReDimNet file (.pt) or GhostVLAD (.h5)"
+    "a ReDimNet file (.pt) or GhostVLAD (.h5); an exported .onnx file is for commands on recordings"
 )
 
 

@@ -6,6 +6,8 @@ order, read ahead and batched by length (``embed.batching``).
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,8 +36,10 @@ class EmbedOptions:
     channel: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.channel < 0:
-            raise SpeakerLabError("batch_size is 1 or more, channel 0 or more")
+        if self.batch_size < 1:
+            raise SpeakerLabError(f"batch_size is {self.batch_size}, 1 is the least")
+        if self.channel < 0:
+            raise SpeakerLabError(f"channel is {self.channel}; channels count from 0")
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,9 @@ def _input(
     try:
         feats, heard = listen(key, source, embedder, channel)
     except (AudioError, DataError) as error:
-        why = error if isinstance(error, AudioError) else AudioError(key, str(error))
-        return Input(key, source.origin, None, why)
+        why = error.why if isinstance(error, AudioError) else str(error)
+        named = why if source.origin in why else f"{source.origin}: {why}"
+        return Input(key, source.origin, None, AudioError(key, named))
     return Input(key, source.origin, heard, feats)
 
 
@@ -121,6 +126,8 @@ def listen(
     if not isinstance(found, audio.Channels):
         return _listen_to_features(key, source, found, embedder)
     waveform = audio.one_channel(key, found, channel)
+    if found.samples.shape[1] > 1:
+        _say_channel(channel)
     heard = Heard(
         source.origin,
         speech_check.check(waveform),
@@ -130,6 +137,11 @@ def listen(
         found.samples.shape[1],
     )
     return embedder.from_waveform(key, audio.resample(waveform, embedder.sample_rate)), heard
+
+
+@functools.cache  # once per process and channel
+def _say_channel(channel: int) -> None:
+    logging.info("of recordings with several channels, channel %d (from 0) is listened to", channel)
 
 
 def _listen_to_features(

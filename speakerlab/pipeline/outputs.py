@@ -6,7 +6,7 @@ not write is removed, so that the folder speaks of one call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,12 +36,14 @@ def write(
     key and reasons. ``failures.tsv`` lists the keys that are missing elsewhere, and why.
 
     Raises:
-        DataError: there is no embedding to write.
+        DataError: there is no embedding to write, a key that holds a blank, a folder that cannot be written.
     """
     if not any(usable(column) for column in columns):
         raise DataError(folder, "none of the recordings can be used, nothing is written")
-    for name in (f"{SECOND}.scp", f"{SECOND}.ark", SCORES, UNCERTAIN, FAILURES):
-        (folder / name).unlink(missing_ok=True)
+    require_keys(key for column in columns for key in column)
+    with atomic.writing(folder):
+        for name in (f"{SECOND}.scp", f"{SECOND}.ark", SCORES, UNCERTAIN, FAILURES):
+            (folder / name).unlink(missing_ok=True)
     failed = {key: found.why for c in columns for key, found in c.items() if isinstance(found, AudioError)}
     _write_reasons(folder / FAILURES, failed)
     for name, column in zip((FIRST, SECOND), columns, strict=False):
@@ -53,6 +55,17 @@ def write(
     _write_reasons(folder / UNCERTAIN, undecided)
     if decided:
         write_table(folder / SCORES, ((key, f"{found.scores[0]:.6f}") for key, found in decided.items()))
+
+
+def require_keys(keys: Iterable[str]) -> None:
+    """Refuse what cannot be a key of a table, before anything is done for it.
+
+    Raises:
+        DataError: a key is empty or holds a blank.
+    """
+    for key in keys:
+        if key.split() != [key]:
+            raise DataError(key, "holds a blank, which ends keys", "name it in a wav.scp: KEY PATH")
 
 
 def usable(column: Mapping[str, T | AudioError]) -> dict[str, T]:

@@ -38,7 +38,10 @@ RAW_SUFFIXES = (".pcm", ".raw")
 FULL_SCALE = {"int8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
 MAX_CHANNELS = 32  # more columns are a transposed array
 _SNIFFED_BYTES = 4096
-_MAGIC = (b"fLaC", b"OggS", b"ID3", b"caff", b".snd")
+_MAGIC = (b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"riff\x2e\x91\xcf\x11", b"NIST_1A")
+_MP3_KBPS = {3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)}  # layer III of MPEG 1
+_MP3_KBPS_LOW = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # of MPEG 2 and 2.5
+_MP3_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 FORMS = "a URL, a path, a wav.scp, 'feats.scp,speech,kaldi_ark', bytes, an array or a tensor"
 
 
@@ -128,6 +131,8 @@ def _one(key: str, origin: str, read: Callable[[], Channels | Float32Array]) -> 
 def _of_text(text: str, sample_rate: int, key: str) -> Utterances:
     if not text:
         raise SpeakerLabError(f"audio_in is empty; give {FORMS}")
+    if "\0" in text:
+        raise SpeakerLabError(f"{text[:40]!r} is no path: it holds a zero byte")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if scheme:
         if scheme[1].lower() not in SCHEMES:
@@ -219,9 +224,28 @@ def _of_url(key: str, url: str) -> Channels:
 def _of_bytes(key: str, data: bytes, sample_rate: int) -> Channels:
     """A whole audio file if ``data`` begins as one, else raw PCM."""
     is_riff = data[:4] in (b"RIFF", b"RF64", b"FORM") and data[8:12] in (b"WAVE", b"AIFF", b"AIFC")
-    if is_riff or data.startswith(_MAGIC):
+    if is_riff or data.startswith(_MAGIC) or _is_mp3(data):
         return audio.decode_channels(key, data, UNNAMED[0])
     return _of_pcm(key, data, sample_rate)
+
+
+def _is_mp3(data: bytes) -> bool:
+    """Whether two MP3 frames stand at the beginning: one alone may be samples (ISO 11172-3, 2.4.1.3)."""
+    length = _mp3_frame_bytes(data[:4])
+    again = data[length : length + 4]
+    return length > 0 and _mp3_frame_bytes(again) > 0 and again[1] == data[1]
+
+
+def _mp3_frame_bytes(header: bytes) -> int:
+    """Length of the frame with this header; 0 where it is none."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:  # sync, layer III
+        return 0
+    version, rate, sampling = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
+    if version == 1 or rate in {0, 15} or sampling == 3:
+        return 0
+    kbps = _MP3_KBPS.get(version, _MP3_KBPS_LOW)[rate - 1]
+    samples = 1152 if version == 3 else 576
+    return samples // 8 * 1000 * kbps // _MP3_HZ[version][sampling] + (header[2] >> 1 & 1)
 
 
 def _of_pcm(key: str, data: bytes, sample_rate: int) -> Channels:

@@ -25,6 +25,8 @@ from speakerlab.train import checkpoint, schedule
 from speakerlab.train.dataset import CropDataset, CropSampler, collate
 from speakerlab.train.experiment import ExperimentConfig, OptimizerConfig
 
+LOG = "train.jsonl"
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -271,7 +273,7 @@ class Trainer:
         torch.distributed.barrier()  # rank 0's file says that those of the others are there
 
     def _publish(self, record: EpochRecord, state: dict[str, Any]) -> None:
-        log = self.exp_dir / "train.jsonl"
+        log = self.exp_dir / LOG
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         kept = [line for line in lines if json.loads(line)["epoch"] < record.epoch]
         atomic.write_text(log, "\n".join([*kept, json.dumps(asdict(record))]) + "\n")

@@ -89,6 +89,8 @@ class VoiceprintFolder:
                 or as ``people``.
         """
         file = self._file(name)
+        if not voiceprints:
+            raise DataError(file, "no recording to enrol")
         with self._lock():
             known = self._of_model(file) if file.exists() else []
             together = [*known, *voiceprints]
@@ -103,7 +105,7 @@ class VoiceprintFolder:
         file = self._file(name)
         if not file.exists():
             return False
-        with self._lock():
+        with self._lock(), atomic.writing(file):
             existed = file.exists()
             file.unlink(missing_ok=True)
         return existed
@@ -118,8 +120,10 @@ class VoiceprintFolder:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """One writer at a time: two that enrol the same person both count."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as stream:
+        with atomic.writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            stream = (self.path / ".lock").open("w")
+        with stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 

@@ -125,6 +125,8 @@ def test_log_likelihood_ratios_are_known_by_option_card_or_format(folder, how):
         "actDCF(0.01)", "minDCF(0.01)", "actDCF(0.05)", "minDCF(0.05)",
     ]  # fmt: skip
     row = json.loads((folder / "m.json").read_text())["rows"][0]
+    said = run(path, "--trials", folder / "set/trials", *options, "--json", "-")
+    assert json.loads("\n".join(said))["rows"][0] == row
     assert row["llr"] is True
     assert out[blank + 2].split()[2] == f"{row['cllr']:.3f}"
     assert 0 < row["min_cllr"] <= row["cllr"] < 1

@@ -147,3 +147,12 @@ def test_memory_is_kept_for_the_next_layer(program):
     print(faults())
     """
     assert int(run(program(body)).stdout) < 1000  # of 25 x 4,000 pages
+
+
+def test_a_reader_that_has_seen_enough_is_no_traceback(program):
+    command = program("for n in range(100000): print(n, flush=n % 100 == 0)")
+    writer = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert writer.stdout.readline() == b"0\n"
+    writer.stdout.close()
+    assert writer.stderr.read() == b""
+    assert writer.wait() == 1

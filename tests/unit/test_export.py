@@ -124,6 +124,13 @@ def test_what_cannot_be_written_or_read_is_one_line(saved, tmp_path, speakerlab,
         onnx_file.runtime()
 
 
+def test_export_says_itself_in_json(saved, tmp_path, speakerlab, capsys):
+    speakerlab("export", saved.path, tmp_path / "out.onnx", "--json")
+    said = json.loads(capsys.readouterr().out)
+    assert (said["path"], said["content_hash"]) == (str(tmp_path / "out.onnx"), saved.content_hash)
+    assert float(said["relative_error"]) < 1e-3
+
+
 def test_the_calibration_goes_along(saved, tmp_path, speakerlab):
     point = OperatingPoint(0.01, 1.0, 1.0)
     bundle.calibrate(saved.path, Calibration(20.0, -5.0, "sre", point, 0.5, "trials", 10, 90))

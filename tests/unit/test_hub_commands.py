@@ -127,7 +127,15 @@ def test_convert_writes_a_bundle_that_is_the_same_model(monkeypatch, tmp_path, s
     assert all(torch.equal(value, state[key]) for key, value in written.model.state_dict().items())
     feats = torch.randn(1, 60, 40)  # mapped weights lie elsewhere in memory: sums in another order
     torch.testing.assert_close(written.model(feats), found.model(feats), rtol=1e-5, atol=1e-6)
-    assert run(monkeypatch, "convert", source, tmp_path / "out" / "model") is None  # a bundle is replaced
+
+
+def test_convert_replaces_a_bundle_only_when_told(monkeypatch, tmp_path, source, capsys):
+    assert run(monkeypatch, "convert", source, tmp_path / "model", "--json") is None
+    said = json.loads(capsys.readouterr().out)
+    assert (said["model"], said["embed_dim"]) == ("simam_resnet", 8)
+    assert run(monkeypatch, "convert", source, tmp_path / "model") == 1
+    assert "model: exists; add --overwrite to replace it" in capsys.readouterr().err
+    assert run(monkeypatch, "convert", source, tmp_path / "model", "--overwrite") is None
 
 
 def test_convert_refuses_to_replace_anything_else(monkeypatch, tmp_path, source, capsys):

@@ -29,7 +29,7 @@ from speakerlab.hub.calibration import Calibration
 from speakerlab.io import audio
 from speakerlab.io.ark import ArkWriter, FeatureTable
 from speakerlab.metrics.operating_points import OperatingPoint
-from speakerlab.pipeline import pipeline, sources
+from speakerlab.pipeline import embedding, pipeline, sources
 from speakerlab.types import Waveform
 
 RATE = 16000
@@ -132,6 +132,7 @@ FORMS = {
     "memoryview": lambda at: memoryview(at.pcm.tobytes()),
     "wav bytes": lambda at: file_bytes(at.pcm, "WAV"),
     "flac bytes": lambda at: file_bytes(at.pcm, "FLAC"),
+    "w64 bytes": lambda at: file_bytes(at.pcm, "W64"),
     "float array": lambda at: at.pcm.astype(np.float32) / 32768,
     "double array": lambda at: at.pcm / 32768,
     "int16 array": lambda at: at.pcm,
@@ -326,7 +327,7 @@ def test_a_gpu_is_taken_where_there_is_one_unless_ngpu_is_0(model, monkeypatch):
     [
         ({"task": "speaker-diarization"}, "this pipeline does 'speaker-verification'"),
         ({"ngpu": 2}, "ngpu is 2, not 0 or 1"),
-        ({"batch_size": 0}, "batch_size is 1 or more"),
+        ({"batch_size": 0}, "batch_size is 0, 1 is the least"),
         ({"sv_threshold": 1.5}, "the threshold 1.5 is no cosine"),
         ({"model": ""}, "no model given"),
         ({"model": "no/where/at/all"}, "no such file or folder"),
@@ -613,3 +614,51 @@ def test_paths_are_found_from_the_working_directory(p, folder, tmp_path, monkeyp
     (tmp_path / "wav.scp.01").write_text("u1 a.wav\n")
     assert "spk_embedding" in p(tmp_path / "wav.scp.01")["u1"]
     assert Path("a.wav").exists()
+
+
+def test_an_mp3_in_bytes_is_one_and_samples_that_begin_like_one_are_not(p, pcm, tmp_path):
+    data = file_bytes(pcm[0], "MP3")
+    assert data[0] == 0xFF  # libsndfile writes no ID3
+    (tmp_path / "a.mp3").write_bytes(data)
+    np.testing.assert_array_equal(p(data)["spk_embedding"], p(tmp_path / "a.mp3")["spk_embedding"])
+    samples = np.concatenate([np.frombuffer(data[:4], np.int16), pcm[0]])
+    assert p(samples.tobytes())["audio"]["duration_s"] == len(samples) / RATE
+
+
+def test_the_channel_taken_is_said(p, pcm, caplog):
+    stereo = np.stack([one[: 2 * RATE] for one in pcm[:2]], axis=1)
+    embedding._say_channel.cache_clear()
+    with caplog.at_level(logging.INFO):
+        p((stereo, stereo), channel=1)
+    assert [record.message for record in caplog.records] == [
+        "of recordings with several channels, channel 1 (from 0) is listened to"
+    ]
+
+
+def test_what_cannot_be_used_is_named_by_its_path(p, tmp_path):
+    soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"nan\.wav: NaN or Inf samples"):
+        p((tmp_path / "nan.wav", tmp_path / "nan.wav"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"audio_in": "a\0b"}, "is no path"),
+        ({"audio_in": b"\0\0" * RATE, "sample_rate": 1}, "sample_rate is 1 Hz; 1000 is the least"),
+        ({"audio_in": b"\0\0" * RATE, "channel": -1}, "channel is -1; channels count from 0"),
+    ],
+)
+def test_arguments_that_mean_nothing(p, arguments, said):
+    with pytest.raises(SpeakerLabError, match=said):
+        p(**arguments)
+
+
+def test_a_folder_that_cannot_be_written_is_said(p, pcm, tmp_path):
+    (tmp_path / "file").touch()
+    for options in ({"output_dir": tmp_path / "file"}, {"output_dir": tmp_path / "file" / "x"}):
+        with pytest.raises(DataError, match="file.*: cannot be written: "):
+            p(pcm[0], **options)
+    soundfile.write(tmp_path / "a.wav", pcm[0], RATE)
+    with pytest.raises(DataError, match=r"a\.npy: cannot be written: "):
+        p(tmp_path / "a.wav", save_dir=tmp_path / "file" / "x")

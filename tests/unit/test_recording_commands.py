@@ -205,3 +205,37 @@ def test_the_microphone(run, monkeypatch):
     assert (status, err) == (
         1, "speakerlab verify: sounddevice is not installed; run: pip install 'speakerlab[mic]'\n"
     )  # fmt: skip
+
+
+def test_what_is_asked_wrongly_is_one_line_and_loses_nothing(run, folder, tmp_path):
+    status, _, err = run("verify", "wav.scp", "a0.wav")
+    assert (status, err) == (1, "speakerlab verify: wav.scp is a list of recordings; give one recording\n")
+    (folder / "two words.wav").write_bytes((folder / "a0.wav").read_bytes())
+    assert run("embed", "a0.wav", "--output-dir", str(tmp_path / "out"))[0] == 0
+    before = sorted(path.name for path in (tmp_path / "out").iterdir())
+    status, _, err = run("embed", "two words.wav", "--output-dir", str(tmp_path / "out"))
+    assert (status, err) == (
+        1,
+        "speakerlab embed: two words.wav: holds a blank, which ends keys; name it in a wav.scp: KEY PATH\n",
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+    assert run("embed", "two words.wav")[0] == 0
+
+
+def test_folders_that_cannot_be_written(run):
+    for command in (
+        ("embed", "a0.wav", "--output-dir", "a0.wav"),
+        ("embed", "a0.wav", "--output-dir", "a0.wav/x"),
+        ("enroll", "Eve", "a0.wav", "--voiceprints", "a0.wav/x"),
+        ("convert", "exp/demo/model", "a0.wav/x"),
+    ):
+        status, _, err = run(*command)
+        assert status == 1
+        assert "cannot be written: " in err
+        assert len(err.splitlines()) == 1
+
+
+def test_embed_lists_failures_and_gives_json_beside_files(run, tmp_path):
+    status, out, _ = run("embed", "wav.scp", "--json", "--output-dir", str(tmp_path))
+    assert (status, sorted(json.loads(out))) == (1, ["u1", "u2", "u3"])
+    assert (tmp_path / "failures.tsv").read_text().startswith("u3\t")

@@ -140,3 +140,12 @@ def test_features():
     assert check_features(feats, 0.01).duration_s == pytest.approx(1.5)
     assert check_features(feats[:99], 0.01).reasons == ("0.99 s of features, 1 s is the least",)
     assert check_features(np.ones((150, 8), np.float32), 0.01).reasons == ("silence: all frames are equal",)
+
+
+def test_enough_speech_in_much_silence_is_enough(talkers):
+    spoken = talkers[0][0].samples
+    quiet = 1e-5 * np.random.default_rng(0).standard_normal(200 * RATE)
+    found = check(waveform(np.concatenate([quiet, spoken])))
+    assert found.level_db < -65  # speech is a fortieth of the frames
+    assert found.speech_s == pytest.approx(check(waveform(spoken)).speech_s, abs=0.3)
+    assert found.reasons == ()

@@ -186,7 +186,9 @@ def run_python(arguments, **more):
 
 
 def test_command_killed_and_rerun_equals_one_run_and_refuses_other_settings(toy_data, tmp_path):
-    assert run_python(command(toy_data, tmp_path / "a")).returncode == 0
+    done = run_python(command(toy_data, tmp_path / "a", "--json"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "a/train.jsonl").read_text().splitlines()[-1])
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     victim = subprocess.Popen(
         [sys.executable, *command(toy_data, tmp_path / "b")], env=env, cwd=ROOT, stderr=subprocess.PIPE

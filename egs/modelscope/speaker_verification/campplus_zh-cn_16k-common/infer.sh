@@ -21,11 +21,9 @@ wav_scp=${arguments[0]} out_dir=${arguments[1]}
 require_file "$wav_scp" "give a wav.scp"
 . path.sh
 
-rm -f "$out_dir/xvector.scp"
 python -m speakerlab.bin.make_data_dir "$wav_scp" "$out_dir/data"
 bash steps/extract_embeddings.sh --nj "$nj" --gpus "$gpus" --batch-size "$batch_size" \
   --backend "$backend" --precision "$precision" --graph "$graph" --max-fail-rate "$max_fail_rate" \
   --overwrite "$overwrite" "$model" "$out_dir/data" "$out_dir"
-cp "$out_dir/embeddings.scp" "$out_dir/.xvector.scp.tmp"
-mv "$out_dir/.xvector.scp.tmp" "$out_dir/xvector.scp"
+ln -sfn embeddings.scp "$out_dir/xvector.scp"  # there as long as the list it is of
 log "$out_dir/xvector.scp: $(wc -l <"$out_dir/xvector.scp") embeddings"
