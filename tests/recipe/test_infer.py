@@ -123,6 +123,10 @@ def test_infer_sh_merges_what_its_jobs_did(work, monkeypatch):
     assert list(found) == sorted(expected)
     same(found, expected)
     (work / "wav.scp").write_text((work / "wav.scp").read_text() + "zz none.wav\n")
+    done = infer_sh(work, "--nj", "1")
+    assert done.returncode == 1
+    assert "--overwrite true" in done.stderr
+    same(vectors(work / "outputs" / "xvector.scp"), expected)  # what is refused takes nothing away
     done = infer_sh(work, "--nj", "1", "--overwrite", "true")
     assert done.returncode == 1
     assert "1 of 5 failed" in done.stderr

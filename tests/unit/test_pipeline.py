@@ -29,7 +29,8 @@ from speakerlab.hub.calibration import Calibration
 from speakerlab.io import audio
 from speakerlab.io.ark import ArkWriter, FeatureTable
 from speakerlab.metrics.operating_points import OperatingPoint
-from speakerlab.pipeline import embedding, pipeline, sources
+from speakerlab.pipeline import embedding as pipeline_embedding
+from speakerlab.pipeline import pipeline, sources
 from speakerlab.types import Waveform
 
 RATE = 16000
@@ -627,7 +628,7 @@ def test_an_mp3_in_bytes_is_one_and_samples_that_begin_like_one_are_not(p, pcm, 
 
 def test_the_channel_taken_is_said(p, pcm, caplog):
     stereo = np.stack([one[: 2 * RATE] for one in pcm[:2]], axis=1)
-    embedding._say_channel.cache_clear()
+    pipeline_embedding._say_channel.cache_clear()
     with caplog.at_level(logging.INFO):
         p((stereo, stereo), channel=1)
     assert [record.message for record in caplog.records] == [
