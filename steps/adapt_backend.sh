@@ -3,7 +3,7 @@
 # Usage: steps/adapt_backend.sh [options] BACKEND EMBEDDINGS_DIR OUT_FILE
 # Example: steps/adapt_backend.sh --method coral+ exp/first/backend/model.json \
 #   exp/first/embeddings/model/unlabelled exp/first/backend/adapted.json
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 method=kaldi  # mean, kaldi, coral, coral+ or interpolation (supervised)
 within_scale=""  # of kaldi (0.3 if not given) and coral+ (0.8)
 between_scale=""  # of kaldi (0.7 if not given) and coral+ (0.8)

@@ -2,7 +2,7 @@
 # Average the last checkpoints of a finished training (train.average of them) into the bundle EXP_DIR/model.
 # Usage: steps/average_checkpoints.sh EXP_DIR
 # Example: steps/average_checkpoints.sh exp/first
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 . steps/lib/parse_options.sh
 parse_options "$@"
 ((${#arguments[@]} == 1)) || usage_error "needs EXP_DIR"

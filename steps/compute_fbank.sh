@@ -2,7 +2,7 @@
 # Compute features of a data dir: DATA_DIR/feats.scp and archives below OUT_DIR.
 # Usage: steps/compute_fbank.sh [options] DATA_DIR OUT_DIR
 # Example: steps/compute_fbank.sh --nj 4 --config conf/config.yaml data/train exp/feats/train
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 nj=2  # number of jobs
 config=conf/config.yaml  # settings with the frontend section
 max_fail_rate=0  # share of utterances that may fail; they are listed in failures.tsv

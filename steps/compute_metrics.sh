@@ -4,7 +4,7 @@
 # DATA_DIR/<set>/<list>; a card <list>.json beside them with "llr": true says that they are log-likelihood ratios.
 # Usage: steps/compute_metrics.sh [options] DATA_DIR SCORES_DIR OUT_DIR SET...
 # Example: steps/compute_metrics.sh --conditions "spk2gender utt2dur:3,6,10" exp/first/data exp/first/scores exp/first/results test
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 num_draws=1000  # bootstrap draws of the speakers for the intervals
 points="voxceleb voxsrc"  # evaluations whose operating points the costs are computed at, e.g. "sre16 sre21"
 conditions=""  # results by the values of these files of each set; numbers by bins: "spk2gender utt2dur:3,6,10"

@@ -2,7 +2,7 @@
 # Mark the frames of speech in a data dir: DATA_DIR/vad.scp, archives below OUT_DIR.
 # Usage: steps/compute_vad.sh [options] DATA_DIR OUT_DIR
 # Example: steps/compute_vad.sh --nj 4 data/test exp/vad/test
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 nj=2  # number of jobs
 config=conf/config.yaml  # settings with the frontend section (frame length and shift)
 vad=energy  # energy (Kaldi's rule) or silero (a network; needs the extra vad)

@@ -3,7 +3,7 @@
 # MODEL is a bundle, a model folder or file of another toolkit, or a model id.
 # Usage: steps/extract_embeddings.sh [options] MODEL DATA_DIR OUT_DIR
 # Example: steps/extract_embeddings.sh --nj 8 --gpus "0 1" exp/first/model data/test exp/first/embeddings/test
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 nj=2  # number of jobs
 gpus=auto  # GPUs, jobs take them in turn, e.g. "0 1"; "" runs on the CPU
 batch_size=1  # utterances per network call; more pays on a GPU

@@ -4,7 +4,7 @@
 # and a copy of the tables of each test set under its own name.
 # Usage: steps/make_work_data.sh [options] WORK_DIR TRAIN_DATA TEST_DATA...
 # Example: steps/make_work_data.sh --num-valid-speakers 10 exp/first/data data/train data/test
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 num_valid_speakers=10  # training speakers held out; 0 makes no validation set
 num_backend_utts=1000  # at most this many training utterances for the back-end
 . steps/lib/parse_options.sh

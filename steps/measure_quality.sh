@@ -3,7 +3,7 @@
 # of the embedding) and, with --norm-stats, utt2cohort (mean score against the cohort).
 # Usage: steps/measure_quality.sh [options] DATA_DIR EMBEDDINGS_DIR OUT_DIR
 # Example: steps/measure_quality.sh data/dev exp/first/embeddings/model/dev exp/first/quality/dev
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 norm_stats=""  # cohort statistics of steps/score_trials.sh with a --norm, e.g. exp/first/scores/dev/cohort_stats.json
 . steps/lib/parse_options.sh
 parse_options "$@"

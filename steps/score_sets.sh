@@ -5,7 +5,7 @@
 # Usage: steps/score_sets.sh [options] DATA_DIR EMBEDDINGS_DIR SCORES_DIR SET...
 # Example: steps/score_sets.sh --backend exp/a/backend/model.json --norm as-norm --calibrate-on valid \
 #   exp/a/data exp/a/embeddings/model exp/a/scores/model test
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 backend=""  # back-end of steps/train_backend.sh; default: cosine without subtracting a mean
 norm=none  # none, z-norm, t-norm, s-norm or as-norm
 top_n=300  # as-norm takes so many speakers, the nearest

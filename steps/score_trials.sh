@@ -3,7 +3,7 @@
 # Usage: steps/score_trials.sh [options] EMBEDDINGS_DIR DATA_DIR OUT_DIR
 # Example: steps/score_trials.sh --backend exp/first/backend.json --norm as-norm --cohort exp/first/embeddings/train \
 #   --cohort-utt2spk data/train/utt2spk exp/first/embeddings/test data/test exp/first/scores
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 backend=""  # back-end of steps/train_backend.sh; default: cosine without subtracting a mean
 enroll_embeddings=""  # EMBEDDINGS_DIR of the enrolment utterances, if it is another
 enroll_map=""  # 'model utt1 utt2 ...' per line: enrolment ids of the trials are models of several utterances

@@ -2,7 +2,7 @@
 # Train a network on a data dir; a stopped run goes on where its last epoch ended.
 # Usage: steps/train.sh [options] TRAIN_DATA EXP_DIR
 # Example: steps/train.sh --config conf/config.yaml --valid-data data/valid data/train exp/first
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 config=conf/config.yaml  # experiment settings
 set=""  # settings to override, e.g. "train.epochs=5 seed=1"
 valid_data=""  # data dir with trials of held-out speakers: EER after each epoch

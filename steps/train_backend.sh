@@ -3,7 +3,7 @@
 # Usage: steps/train_backend.sh [options] EMBEDDINGS_DIR OUT_FILE
 # Example: steps/train_backend.sh --utt2spk data/train/utt2spk --lda-dim 100 --scorer plda \
 #   exp/first/embeddings/model/backend exp/first/backend/model.json
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 utt2spk=""  # speakers of the embeddings, for LDA, WCCN and PLDA
 whiten=none  # none, pca or zca
 lda_dim=0  # dimensions that LDA leaves; 0: no LDA

@@ -3,7 +3,7 @@
 # training nor test has.
 # Usage: steps/train_calibration.sh [options] TRIALS NAME=SCORES... OUT_FILE
 # Example: steps/train_calibration.sh data/dev/trials campplus=exp/a/scores/model/dev/trials exp/a/calibration.json
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 method=logistic  # logistic: affine, any number of systems; pav: any rising map of one system
 prior=0.5  # effective prior of a target that logistic regression is best at; 0.5 minimises Cllr
 measures=""  # quality measures, e.g. "min-log=data/dev/utt2dur max-log=data/dev/utt2dur"

@@ -2,7 +2,7 @@
 # Check Kaldi data dirs against their contract; every fault is said with its fix, and the status is 1.
 # Usage: steps/validate_data.sh [options] DATA_DIR...
 # Example: steps/validate_data.sh --check-audio true data/train data/test
-. steps/lib/strict.sh
+. steps/lib/strict.sh || exit 1  # not in the repository root
 check_audio=false  # also decode every file: truncated, NaN, silent or too short audio is found
 need_speakers=false  # every utterance must have a speaker
 need_trials=false  # there must be a trial list

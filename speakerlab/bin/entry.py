@@ -62,14 +62,21 @@ def call(main: Callable[[argparse.Namespace], None], options: argparse.ArgumentP
         options.error(f"--job {job} is not in 1..{num_jobs}")
     logs.setup(program, job, num_jobs)
     try:
-        main(arguments)
+        try:
+            main(arguments)
+        finally:
+            sys.stdout.flush()
     except SpeakerLabError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # who reads the output has seen enough
+    except OSError as error:
+        if error.filename is not None:  # no trouble of standard output
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # whose reader has seen enough
+            print(f"{program}: standard output: {error.strerror}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -286,7 +286,8 @@ def _frames(sound: Any, stream: BinaryIO, start: int, end: int) -> Float32Array:
     """
     is_mp3 = sound.format == "MP3"
     skip = start if is_mp3 else 0
-    sound.seek(start - skip)
+    if start > skip:  # some encodings, such as GSM 6.10, cannot be sought in
+        sound.seek(start)
     frames: Float32Array = sound.read(skip + end - start, dtype="float32", always_2d=True)
     missing = skip + end - start - len(frames)
     if missing > (_MP3_SLACK if is_mp3 else 0):

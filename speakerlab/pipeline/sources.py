@@ -38,7 +38,8 @@ RAW_SUFFIXES = (".pcm", ".raw")
 FULL_SCALE = {"int8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
 MAX_CHANNELS = 32  # more columns are a transposed array
 _SNIFFED_BYTES = 4096
-_MAGIC = (b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"riff\x2e\x91\xcf\x11", b"NIST_1A")
+_MAGIC = (b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"riff\x2e\x91\xcf\x11", b"NIST_1A", b"\x1aE\xdf\xa3")
+_RIFF = (b"RIFF", b"RIFX", b"RF64", b"FORM")
 _MP3_KBPS = {3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)}  # layer III of MPEG 1
 _MP3_KBPS_LOW = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # of MPEG 2 and 2.5
 _MP3_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
@@ -222,9 +223,10 @@ def _of_url(key: str, url: str) -> Channels:
 
 
 def _of_bytes(key: str, data: bytes, sample_rate: int) -> Channels:
-    """A whole audio file if ``data`` begins as one, else raw PCM."""
-    is_riff = data[:4] in (b"RIFF", b"RF64", b"FORM") and data[8:12] in (b"WAVE", b"AIFF", b"AIFC")
-    if is_riff or data.startswith(_MAGIC) or _is_mp3(data):
+    """A whole audio file if ``data`` begins as one, be it of a kind that cannot be read, else raw PCM."""
+    is_riff = data[:4] in _RIFF and data[8:12] in (b"WAVE", b"AIFF", b"AIFC")
+    is_mp4 = data[4:8] == b"ftyp"
+    if is_riff or is_mp4 or data.startswith(_MAGIC) or _is_mp3(data):
         return audio.decode_channels(key, data, UNNAMED[0])
     return _of_pcm(key, data, sample_rate)
 

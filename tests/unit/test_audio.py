@@ -366,3 +366,10 @@ def test_resample_is_what_read_does(file):
     assert found.sample_rate == 8000
     assert np.array_equal(found.samples, expected.samples)
     assert audio.resample(found, 8000) is found
+
+
+def test_an_encoding_that_cannot_be_sought_in_is_read(tmp_path):
+    expected = tone(rate=8000, frequency_hz=200)
+    soundfile.write(tmp_path / "a.wav", expected, 8000, subtype="GSM610")
+    found = audio.read(recording(tmp_path / "a.wav")).samples[: len(expected)]
+    assert np.corrcoef(found, expected)[0, 1] > 0.95

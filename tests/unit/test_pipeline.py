@@ -102,9 +102,9 @@ def p(model):
     return pipeline("speaker-verification", model=model, ngpu=0, sv_threshold=0.5)
 
 
-def file_bytes(pcm, kind):
+def file_bytes(pcm, kind, **options):
     stream = io.BytesIO()
-    soundfile.write(stream, pcm, RATE, format=kind)
+    soundfile.write(stream, pcm, RATE, format=kind, **options)
     return stream.getvalue()
 
 
@@ -134,6 +134,7 @@ FORMS = {
     "wav bytes": lambda at: file_bytes(at.pcm, "WAV"),
     "flac bytes": lambda at: file_bytes(at.pcm, "FLAC"),
     "w64 bytes": lambda at: file_bytes(at.pcm, "W64"),
+    "big-endian bytes": lambda at: file_bytes(at.pcm, "WAV", endian="BIG"),
     "float array": lambda at: at.pcm.astype(np.float32) / 32768,
     "double array": lambda at: at.pcm / 32768,
     "int16 array": lambda at: at.pcm,
@@ -624,6 +625,12 @@ def test_an_mp3_in_bytes_is_one_and_samples_that_begin_like_one_are_not(p, pcm, 
     np.testing.assert_array_equal(p(data)["spk_embedding"], p(tmp_path / "a.mp3")["spk_embedding"])
     samples = np.concatenate([np.frombuffer(data[:4], np.int16), pcm[0]])
     assert p(samples.tobytes())["audio"]["duration_s"] == len(samples) / RATE
+
+
+@pytest.mark.parametrize("data", [b"\0\0\0\x18ftypM4A ", b"\x1aE\xdf\xa3"])
+def test_audio_that_cannot_be_read_is_not_taken_for_samples(p, pcm, data):
+    with pytest.raises(AudioError, match="damaged or not audio"):
+        p(data + pcm[0].tobytes())
 
 
 def test_the_channel_taken_is_said(p, pcm, caplog):

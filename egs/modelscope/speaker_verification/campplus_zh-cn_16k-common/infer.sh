@@ -4,7 +4,7 @@
 # when the same command is run again.
 # Usage: egs/modelscope/speaker_verification/campplus_zh-cn_16k-common/infer.sh [options] WAV_SCP OUT_DIR
 # Example: egs/modelscope/speaker_verification/campplus_zh-cn_16k-common/infer.sh --nj 4 --gpus "0 1" wav.scp out
-. steps/lib/strict.sh
+. steps/lib/strict.sh || { echo "infer.sh: run it from the repository root" >&2; exit 1; }
 model=iic/speech_campplus_sv_zh-cn_16k-common  # bundle, other toolkit's model, or model id
 nj=4  # number of jobs
 gpus=auto  # GPUs, jobs take them in turn, e.g. "0 1"; "" runs on the CPU
