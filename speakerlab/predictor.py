@@ -17,7 +17,7 @@ from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.pipeline import pipeline
 from speakerlab.pipeline.decision import Decision, Threshold, decide, threshold_of
 from speakerlab.pipeline.embedding import Embedded, EmbedOptions, embed
-from speakerlab.pipeline.sources import SINGLE, find
+from speakerlab.pipeline.sources import find_one
 from speakerlab.types import Float32Array
 from speakerlab.voiceprint.folder import Voiceprint, VoiceprintFolder
 
@@ -165,10 +165,7 @@ class Predictor:
         """Embeddings of single recordings, in order; the first that cannot be used is raised."""
         sources = []
         for number, audio in enumerate(audios, 1):
-            found = find(audio, sample_rate)
-            if found.is_list:
-                raise SpeakerLabError(f"{audio} is a list of recordings; give one")
-            sources.append((f"recording {number}", found.sources[SINGLE]))
+            sources.append((f"recording {number}", find_one(audio, sample_rate)))
         heard: list[Embedded] = []
         for result in embed(sources, self._pipeline.embedder, EmbedOptions(batch_size)):
             if isinstance(result, AudioError):

@@ -42,12 +42,14 @@ def main(arguments: argparse.Namespace) -> None:
     """
     model = audio_arguments.model(arguments)
     with entry.starting():
+        from speakerlab.io.ark import require_key
         from speakerlab.pipeline import outputs, pipeline
         from speakerlab.pipeline.embedding import Embedded, embed
 
     sources = _sources(arguments)
     if arguments.output_dir:
-        outputs.require_keys(sources)
+        for key in sources:
+            require_key(key)
     network = pipeline(
         model=model,
         ngpu=audio_arguments.num_gpus(arguments, model),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import ctypes
+import errno
 import gc
 import os
 import sys
@@ -72,7 +73,8 @@ def call(main: Callable[[argparse.Namespace], None], options: argparse.ArgumentP
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        if error.filename is not None:  # no trouble of standard output
+        # Files that cannot be written are errors of their own: what is left is standard output.
+        if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):  # whose reader has seen enough

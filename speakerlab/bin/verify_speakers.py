@@ -13,7 +13,6 @@ import math
 import sys
 
 from speakerlab.bin import audio_arguments, entry, session_arguments
-from speakerlab.errors import SpeakerLabError
 
 EXIT = {"Same": 0, "Different": 3, "Uncertain": 4}
 WORDS = {"Same": "same speaker", "Different": "different speakers", "Uncertain": "uncertain"}
@@ -39,11 +38,10 @@ def main(arguments: argparse.Namespace) -> None:
     pair = tuple(audio_arguments.recording(text) for text in (arguments.first, arguments.second))
     with entry.starting():
         from speakerlab.pipeline import pipeline
-        from speakerlab.pipeline.sources import find
+        from speakerlab.pipeline.sources import find_one
 
         for audio in pair:
-            if find(audio, arguments.sample_rate).is_list:
-                raise SpeakerLabError(f"{audio} is a list of recordings; give one recording")
+            find_one(audio, arguments.sample_rate)  # no list
         ngpu = audio_arguments.num_gpus(arguments, model)
         running = session_arguments.default()
         verify = pipeline(model=model, ngpu=ngpu, sv_threshold=arguments.threshold, running=running)

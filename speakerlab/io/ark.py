@@ -91,6 +91,17 @@ class FeatureTable(Mapping[str, npt.NDArray[Any]]):
         return DataError(self.path, f"{key}: {self._entries[key]}: {why}", line=line)
 
 
+def require_key(key: str) -> None:
+    """Refuse what cannot be a key of an archive.
+
+    Raises:
+        DataError: ``key`` is empty or holds a blank.
+    """
+    name = key.encode()
+    if name.split() != [name]:
+        raise DataError(f"'{key}'", "is not a key: blanks end keys", "name it in a wav.scp: KEY PATH")
+
+
 class ArkWriter:
     """Writes float32 matrices and vectors in Kaldi's binary format, with an scp of absolute paths.
 
@@ -123,9 +134,8 @@ class ArkWriter:
         Raises:
             DataError: ``key`` is empty, holds a blank or was written before.
         """
+        require_key(key)
         name = key.encode()
-        if name.split() != [name]:
-            raise DataError(self._ark_path, f"'{key}' is not a key: blanks end keys")
         if key in self._keys:
             raise DataError(self._ark_path, f"{key} is written twice")
         self._keys.add(key)

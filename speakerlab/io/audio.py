@@ -26,6 +26,7 @@ from speakerlab.errors import AudioError, SilenceError
 from speakerlab.io import atomic
 from speakerlab.types import Float32Array, Recording, Segment, Waveform
 
+MIN_SAMPLE_RATE = 1000  # in Hz; below it there is no speech
 MIN_DURATION_S = 0.025  # one analysis frame
 MAX_OVERSHOOT_S = 0.5  # a segment may end this much past its recording (Kaldi's extract-segments)
 SILENCE_PEAK = 1e-6  # far below one step of 16-bit audio
@@ -308,6 +309,8 @@ def _mono(frames: Float32Array, channel: int | None) -> Float32Array:
 
 def _check_samples(samples: Float32Array, rate: int) -> float:
     """The largest magnitude of samples that are long enough, finite and of the right scale."""
+    if rate < MIN_SAMPLE_RATE:
+        raise _DecodeError(f"sample_rate is {rate} Hz; {MIN_SAMPLE_RATE} is the least")
     if len(samples) < MIN_DURATION_S * rate:
         raise _DecodeError(f"{len(samples) / rate * 1000:.1f} ms is too short; 25 ms is the least")
     peak = float(np.abs(samples).max())  # NaN if any sample is

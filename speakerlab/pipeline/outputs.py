@@ -6,7 +6,7 @@ not write is removed, so that the folder speaks of one call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ import numpy as np
 from speakerlab.data.lines import write_table
 from speakerlab.errors import AudioError, DataError
 from speakerlab.io import atomic
-from speakerlab.io.ark import ArkWriter
+from speakerlab.io.ark import ArkWriter, require_key
 from speakerlab.pipeline.decision import Decision
 from speakerlab.pipeline.embedding import Embedded
 from speakerlab.pipeline.sources import Utterances
@@ -40,7 +40,8 @@ def write(
     """
     if not any(usable(column) for column in columns):
         raise DataError(folder, "none of the recordings can be used, nothing is written")
-    require_keys(key for column in columns for key in column)
+    for key in columns[0]:
+        require_key(key)
     with atomic.writing(folder):
         for name in (f"{SECOND}.scp", f"{SECOND}.ark", SCORES, UNCERTAIN, FAILURES):
             (folder / name).unlink(missing_ok=True)
@@ -55,17 +56,6 @@ def write(
     _write_reasons(folder / UNCERTAIN, undecided)
     if decided:
         write_table(folder / SCORES, ((key, f"{found.scores[0]:.6f}") for key, found in decided.items()))
-
-
-def require_keys(keys: Iterable[str]) -> None:
-    """Refuse what cannot be a key of a table, before anything is done for it.
-
-    Raises:
-        DataError: a key is empty or holds a blank.
-    """
-    for key in keys:
-        if key.split() != [key]:
-            raise DataError(key, "holds a blank, which ends keys", "name it in a wav.scp: KEY PATH")
 
 
 def usable(column: Mapping[str, T | AudioError]) -> dict[str, T]:

@@ -86,6 +86,18 @@ def find(audio_in: Any, sample_rate: int, key: str = SINGLE) -> Utterances:
     raise SpeakerLabError(f"audio_in is a {type(audio_in).__name__}; give {FORMS}")
 
 
+def find_one(audio_in: Any, sample_rate: int) -> Source:
+    """The one recording that ``audio_in`` is.
+
+    Raises:
+        SpeakerLabError: see ``find``; or it is a list.
+    """
+    found = find(audio_in, sample_rate)
+    if found.is_list:
+        raise SpeakerLabError(f"{audio_in} is a list of recordings; give one")
+    return found.sources[SINGLE]
+
+
 def find_inputs(audio_in: Any, sample_rate: int) -> list[Utterances]:
     """The input of an ``audio_in``, or the two of a pair, which then have the same keys in the same order.
 

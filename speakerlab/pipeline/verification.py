@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     _Opened = tuple[Bundle, Extractor] | tuple[WaveformGraph, WaveformGraph]
 
 TASK = "speaker-verification"
-MIN_SAMPLE_RATE = 1000  # in Hz; below it there is no speech
 NO_SCORE = "No similarity score output"  # ModelScope's words
 
 
@@ -156,8 +155,6 @@ class Pipeline:
             SpeakerLabError: an input that is none of the forms, lists of different keys (before anything is
                 written), a recording that cannot be used, a threshold outside -1..1.
         """
-        if sample_rate < MIN_SAMPLE_RATE:
-            raise SpeakerLabError(f"sample_rate is {sample_rate} Hz; {MIN_SAMPLE_RATE} is the least")
         inputs = find_inputs(audio_in, sample_rate)
         given = thr if thr is not None else self.sv_threshold
         threshold = threshold_of(self.model, given) if len(inputs) == 2 else None

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import platform
 import subprocess
 import sys
 import textwrap
@@ -125,7 +124,6 @@ def test_no_garbage_is_collected_while_a_command_starts():
         gc.unfreeze()
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
 def test_memory_is_kept_for_the_next_layer(program):
     body = """
     import resource
@@ -150,6 +148,12 @@ def test_output_that_finds_no_room_is_one_line(program):
                 1,
                 "program: standard output: No space left on device\n",
             )
+
+
+def test_an_error_that_is_not_of_the_output_is_left_alone(program):
+    done = run(program("raise OSError(110, 'Connection timed out')"))
+    assert done.returncode == 1
+    assert done.stderr.endswith("TimeoutError: [Errno 110] Connection timed out\n")
 
 
 def test_a_reader_that_has_seen_enough_is_no_traceback(program):

@@ -209,14 +209,14 @@ def test_the_microphone(run, monkeypatch):
 
 def test_what_is_asked_wrongly_is_one_line_and_loses_nothing(run, folder, tmp_path):
     status, _, err = run("verify", "wav.scp", "a0.wav")
-    assert (status, err) == (1, "speakerlab verify: wav.scp is a list of recordings; give one recording\n")
+    assert (status, err) == (1, "speakerlab verify: wav.scp is a list of recordings; give one\n")
     (folder / "two words.wav").write_bytes((folder / "a0.wav").read_bytes())
     assert run("embed", "a0.wav", "--output-dir", str(tmp_path / "out"))[0] == 0
     before = sorted(path.name for path in (tmp_path / "out").iterdir())
     status, _, err = run("embed", "two words.wav", "--output-dir", str(tmp_path / "out"))
     assert (status, err) == (
         1,
-        "speakerlab embed: two words.wav: holds a blank, which ends keys; name it in a wav.scp: KEY PATH\n",
+        "speakerlab embed: 'two words.wav': is not a key: blanks end keys; name it in a wav.scp: KEY PATH\n",
     )
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
     assert run("embed", "two words.wav")[0] == 0
