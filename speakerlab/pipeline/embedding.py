@@ -148,10 +148,7 @@ def _listen_to_features(
     key: str, source: Source, feats: Float32Array, embedder: Extractor | WaveformGraph
 ) -> tuple[Float32Array, Heard]:
     if isinstance(embedder, WaveformGraph):
-        raise AudioError(key, f"{source.origin}: {embedder.path} takes no features; give the bundle it is of")
-    try:
-        inputs = embedder.from_features(key, feats)
-    except AudioError as error:
-        raise AudioError(key, f"{source.origin}: {error.why}") from error
+        raise AudioError(key, f"{embedder.path} takes no features; give the bundle it is of")
+    inputs = embedder.from_features(key, feats)
     found = speech_check.check_features(feats, embedder.frame_shift_s)
     return inputs, Heard(source.origin, found, embedder.sample_rate)

@@ -40,7 +40,7 @@ MAX_CHANNELS = 32  # more columns are a transposed array
 _SNIFFED_BYTES = 4096
 _MAGIC = (b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"riff\x2e\x91\xcf\x11", b"NIST_1A", b"\x1aE\xdf\xa3")
 _RIFF = (b"RIFF", b"RIFX", b"RF64", b"FORM")
-_MP3_KBPS = {3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)}  # layer III of MPEG 1
+_MP3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # layer III of MPEG 1
 _MP3_KBPS_LOW = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # of MPEG 2 and 2.5
 _MP3_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 FORMS = "a URL, a path, a wav.scp, 'feats.scp,speech,kaldi_ark', bytes, an array or a tensor"
@@ -257,7 +257,7 @@ def _mp3_frame_bytes(header: bytes) -> int:
     version, rate, sampling = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
     if version == 1 or rate in {0, 15} or sampling == 3:
         return 0
-    kbps = _MP3_KBPS.get(version, _MP3_KBPS_LOW)[rate - 1]
+    kbps = (_MP3_KBPS if version == 3 else _MP3_KBPS_LOW)[rate - 1]
     samples = 1152 if version == 3 else 576
     return samples // 8 * 1000 * kbps // _MP3_HZ[version][sampling] + (header[2] >> 1 & 1)
 
