@@ -10,7 +10,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -120,6 +120,39 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         leaf[last] = yaml.safe_load(text)
         tree = merge(tree, node)
     return tree
+
+
+def outside_file() -> Any:
+    """Dataclass field for the path of a file or folder, none by default; ``load_alone`` refuses one."""
+    return dataclasses.field(default="", metadata={"outside": True})
+
+
+def load_alone(cls: type[T], path: Path) -> T:
+    """The configuration in ``path``, which came with a model: no other file may be named in it.
+
+    Raises:
+        ConfigError: every fault, a ``base:`` and every path of an ``outside_file`` among them.
+    """
+    data = read_yaml(path)
+    if "base" in data:
+        raise ConfigError(path, ["base: the settings of a model stand in its own folder; remove this key"])
+    config = from_mapping(cls, data, path)
+    named = [f"{key}: a model brings its own files; {value!r} is not read" for key, value in _outside(config)]
+    if named:
+        raise ConfigError(path, named)
+    return config
+
+
+def _outside(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Key and path of every file that ``config`` names."""
+    if isinstance(config, Component):
+        yield from _outside(config.config, prefix)
+    elif dataclasses.is_dataclass(config):
+        for f in dataclasses.fields(config):
+            value = getattr(config, f.name)
+            if f.metadata.get("outside") and value:
+                yield f"{prefix}{f.name}", value
+            yield from _outside(value, f"{prefix}{f.name}.")
 
 
 def load(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:

@@ -29,16 +29,14 @@ class Recording:
         rec_id: recording id.
         source: a path, or a shell command ending in ``|`` whose stdout is an audio file.
         channel: 0-based channel to take; ``None`` demands a mono file.
+        is_pipe: whether ``source`` is a command to run. Only the reader of lists sets it: a file name that
+            ends in ``|`` runs nothing.
     """
 
     rec_id: RecId
     source: str
     channel: int | None = None
-
-    @property
-    def is_pipe(self) -> bool:
-        """Whether ``source`` is a command to run."""
-        return self.source.rstrip().endswith("|")
+    is_pipe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

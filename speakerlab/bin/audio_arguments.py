@@ -83,13 +83,17 @@ def recording(text: str) -> Any:
     """What the argument ``text`` means to the pipeline.
 
     Raises:
-        SpeakerLabError: nothing on standard input, or no microphone.
+        SpeakerLabError: nothing on standard input, or too much; no microphone.
         MissingExtraError: the microphone is asked for and sounddevice is not installed.
     """
     if text == "-":
-        data = sys.stdin.buffer.read()
+        from speakerlab.io.download import MAX_BYTES
+
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
         if not data:
             raise SpeakerLabError("-: nothing on standard input")
+        if len(data) > MAX_BYTES:
+            raise SpeakerLabError(f"-: more than {MAX_BYTES:,} bytes on standard input; give a file")
         return data
     match = _MIC.match(text)
     return record(float(match[1] or _MIC_DEFAULT_S)) if match else text

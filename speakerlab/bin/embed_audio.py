@@ -2,6 +2,7 @@
 
 Printed is "name [ v1 v2 ... ]", Kaldi's text form; --output-dir writes Kaldi's xvector.ark and xvector.scp
 instead. For whole data dirs and several processes: steps/extract_embeddings.sh.
+A list may have any name; commands in it ("... |") run only if the name ends in .scp or .scp.NUMBER.
 
 Example: speakerlab embed wav.scp --output-dir exp/embeddings --batch-size 8
 """
@@ -80,7 +81,8 @@ def _sources(arguments: argparse.Namespace) -> dict[str, Source]:
 
     sources: dict[str, Source] = {}
     for text in arguments.audio:
-        named = find(audio_arguments.recording(text), arguments.sample_rate, key=text)
+        audio = audio_arguments.recording(text)
+        named = find(audio, arguments.sample_rate, key=text, allow_commands=True)
         twice = named.sources.keys() & sources.keys()
         if twice:
             raise SpeakerLabError(f"{min(twice)}: two recordings of this name")

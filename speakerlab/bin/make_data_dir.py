@@ -1,4 +1,6 @@
-"""Make a Kaldi data dir of a bare wav.scp, whatever its name: paths become absolute, nothing else is known.
+"""Make a Kaldi data dir of a bare wav.scp: paths become absolute, nothing else is known.
+
+The list may have any name; if it holds commands ("... |"), its name must end in .scp or .scp.NUMBER.
 
 Example: python -m speakerlab.bin.make_data_dir recordings.scp outputs/data
 """
@@ -9,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from speakerlab.bin import entry
-from speakerlab.data.tables import read_wav_scp, write_table
+from speakerlab.data.tables import read_wav_scp, refuse_commands, write_table
 
 
 def options() -> argparse.ArgumentParser:
@@ -21,8 +23,14 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Write ``wav.scp`` in key order."""
-    recordings = sorted(read_wav_scp(arguments.wav_scp).items())
+    """Write ``wav.scp`` in key order.
+
+    Raises:
+        DataError: a bad list, or commands in a list of another name than ``*.scp``.
+    """
+    found = read_wav_scp(arguments.wav_scp)
+    refuse_commands(arguments.wav_scp, found)
+    recordings = sorted(found.items())
     write_table(arguments.out_dir / "wav.scp", ((str(key), one.source) for key, one in recordings))
 
 

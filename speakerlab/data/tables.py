@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,7 +46,9 @@ def read_wav_scp(path: Path, report: Report = stop) -> dict[RecId, Recording]:
 
     def parse(number: int, key: str, rest: bytes) -> Recording | None:
         source = rest.decode()
-        located = source if source.endswith("|") else locate(source)
+        if source.endswith("|"):
+            return Recording(RecId(key), source, is_pipe=True)
+        located = locate(source)
         if located is None:
             why = f"{source} is in the data dir and in the working directory, as different files"
             report(DataError(path, why, "write absolute paths", number))
@@ -53,6 +56,26 @@ def read_wav_scp(path: Path, report: Report = stop) -> dict[RecId, Recording]:
         return Recording(RecId(key), located)
 
     return cast(dict[RecId, Recording], _read_keyed(path, parse, report))
+
+
+def may_run(name: str | Path) -> bool:
+    """Whether ``name`` declares a list from which commands may run: ``*.scp``, or its part ``*.scp.00``.
+
+    The content of a file never does: an uploaded ``talk.wav`` may hold any text.
+    """
+    return re.search(r"\.scp(\.\d+)?$", str(name)) is not None
+
+
+def refuse_commands(path: Path, recordings: Mapping[RecId, Recording]) -> None:
+    """Refuse a list that holds a command although its name does not declare it (``may_run``).
+
+    Raises:
+        DataError: it names the first such entry.
+    """
+    for rec_id, recording in recordings.items():
+        if recording.is_pipe and not may_run(path):
+            fix = "commands run only from a list whose name ends in .scp: rename it"
+            raise DataError(path, f"'{rec_id}' is a command", fix)
 
 
 class _Locator:

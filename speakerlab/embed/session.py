@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from speakerlab.cache import user_cache
 from speakerlab.errors import SpeakerLabError
 from speakerlab.types import Float32Array
 
@@ -21,20 +22,21 @@ PRECISIONS = ("fp32", "bf16")
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """How a network is run.
+    """How a network is run, such as ``SessionConfig(backend="openvino", precision="bf16")``.
 
     Attributes:
-        cache_dir: where exported and compiled graphs are kept.
+        cache_dir: where exported and compiled graphs are kept; the user's cache.
         backend: ``torch``, ``onnx`` (ONNX Runtime), ``openvino``, or ``auto``: the fastest on this machine.
         precision: ``fp32`` or ``bf16``.
-        num_threads: threads of one network call.
+        num_threads: threads of one network call; 0 takes all cores. PyTorch has one number for the process:
+            ``torch.set_num_threads``.
         graph: a file of ``speakerlab export`` of this model that is run instead; not by ``torch``.
     """
 
-    cache_dir: Path
+    cache_dir: Path = field(default_factory=user_cache)
     backend: str = "torch"
     precision: str = "fp32"
-    num_threads: int = 1
+    num_threads: int = 0
     graph: Path | None = None
 
     def __post_init__(self) -> None:

@@ -188,7 +188,7 @@ def load(path: Path) -> Bundle:
     card = _read_card(path)
     if calibrations.KEY in card:
         calibrations.from_card(card[calibrations.KEY], _content_hash(card["sha256"]), path / CARD)
-    config = config_io.load(EmbedderConfig, path / CONFIG)
+    config = config_io.load_alone(EmbedderConfig, path / CONFIG)
     model = config.model.build(feat_dim=card["feat_dim"])
     load_strict(model, load_file(path / WEIGHTS), path / WEIGHTS, assign=True)
     return Bundle(path, config, model.eval(), card)

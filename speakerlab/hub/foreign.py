@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,26 @@ def require_file(path: Path) -> None:
     """Raise DataError unless ``path`` is a file."""
     if not path.is_file():
         raise DataError(path, "no such file", "download or copy the model again")
+
+
+def is_inside(name: str) -> bool:
+    """Whether ``name``, joined to a folder, stays below it, going by its text.
+
+    Links are not followed: the files in a hub's cache are links to elsewhere in that cache.
+    """
+    parts = re.split(r"[/\\]", name)
+    return not {"", ".."} & set(parts) and "\0" not in name and ":" not in parts[0]
+
+
+def member(folder: Path, name: str, description: Path) -> Path:
+    """The file of ``folder`` that ``description`` calls ``name``.
+
+    Raises:
+        DataError: the name leads out of the folder.
+    """
+    if not is_inside(name):
+        raise DataError(description, f"names {name!r}, which is not in the model's folder")
+    return folder / name
 
 
 def renamed(arguments: Settings, names: Mapping[str, str | None], path: Path) -> dict[str, Any]:

@@ -64,4 +64,8 @@ def _names(node: Any, key: str, path: Path) -> Iterator[str]:
 def _child(node: Any, name: str, path: Path) -> Any:
     if name not in node:
         raise DataError(path, f"names '{name}' but has no such entry")
-    return node[name]
+    found = node[name]
+    elsewhere = getattr(found, "file", None) != getattr(node, "file", None)
+    if elsewhere or getattr(found, "external", None) or getattr(found, "is_virtual", False):
+        raise DataError(path, f"'{name}' is kept in another file, which is not read")
+    return found

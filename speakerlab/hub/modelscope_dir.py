@@ -58,7 +58,7 @@ def is_complete(path: Path) -> bool:
     """Whether the checkpoint that ``configuration.json`` names is there too."""
     section = foreign.read_json(path / DESCRIPTION).get("model")
     name = section.get("pretrained_model") if isinstance(section, dict) else None
-    return isinstance(name, str) and (path / name).is_file()
+    return isinstance(name, str) and foreign.is_inside(name) and (path / name).is_file()
 
 
 def load(path: Path, ssl_frontend: Frontend = "mel_spectrogram") -> Bundle:
@@ -79,7 +79,7 @@ def load(path: Path, ssl_frontend: Frontend = "mel_spectrogram") -> Bundle:
         valid = [*_CLASSES, *_TEACHERS]
         raise DataError(description, f"model.type '{kind}' is not read; {nearest(kind, valid)}")
     settings = _entry(section, "model_config", dict, description)
-    weights = path / _entry(section, "pretrained_model", str, description)
+    weights = foreign.member(path, _entry(section, "pretrained_model", str, description), description)
     origin = foreign.Origin(path, "modelscope", description, weights)
     threshold = _threshold(section, description)
     content = foreign.read_checkpoint(weights)

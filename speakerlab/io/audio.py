@@ -27,6 +27,8 @@ from speakerlab.io import atomic
 from speakerlab.types import Float32Array, Recording, Segment, Waveform
 
 MIN_SAMPLE_RATE = 1000  # in Hz; below it there is no speech
+MAX_SAMPLE_RATE = 768_000  # in Hz; resampling from absurd rates takes filters of gigabytes
+MAX_SAMPLES = 1 << 30  # of all channels, decoded at once: 4 GiB, 18 h of one channel at 16 kHz
 MIN_DURATION_S = 0.025  # one analysis frame
 MAX_OVERSHOOT_S = 0.5  # a segment may end this much past its recording (Kaldi's extract-segments)
 SILENCE_PEAK = 1e-6  # far below one step of 16-bit audio
@@ -93,10 +95,10 @@ def read_channels(recording: Recording) -> Channels:
         return _decode_channels(stream, None)
 
 
-def decode_channels(name: str, data: bytes, origin: str = "data") -> Channels:
+def decode_channels(name: str, data: bytes | BinaryIO, origin: str = "data") -> Channels:
     """All channels of the audio file held in ``data``, which came from ``origin``; errors name both."""
     with _named(name, origin):
-        return _decode_channels(io.BytesIO(data), None)
+        return _decode_channels(io.BytesIO(data) if isinstance(data, bytes) else data, None)
 
 
 def one_channel(name: str, channels: Channels, channel: int | None) -> Waveform:
@@ -168,14 +170,14 @@ def _named(name: str, source: str) -> Iterator[None]:
 def _stream(recording: Recording) -> BinaryIO:
     """The bytes of the audio file that ``recording`` names."""
     if recording.is_pipe:
-        return io.BytesIO(_output(recording.source.rstrip()[:-1]))
+        return io.BytesIO(_output(recording.source.rstrip().removesuffix("|")))
     return Path(recording.source).open("rb")
 
 
 @functools.lru_cache(maxsize=1)  # segments of one recording follow each other: run its command once
 def _output(command: str) -> bytes:
     """Standard output of a ``wav.scp`` command."""
-    # wav.scp is written by the user, as a shell line: running it is what a pipe entry means
+    # A declared list is a shell script of its user's; Recording.is_pipe says that this line is of one.
     done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S602
     said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     if done.returncode:
@@ -289,8 +291,15 @@ def _frames(sound: Any, stream: BinaryIO, start: int, end: int) -> Float32Array:
     skip = start if is_mp3 else 0
     if start > skip:  # some encodings, such as GSM 6.10, cannot be sought in
         sound.seek(start)
-    frames: Float32Array = sound.read(skip + end - start, dtype="float32", always_2d=True)
-    missing = skip + end - start - len(frames)
+    asked = skip + end - start
+    if asked * sound.channels > MAX_SAMPLES:  # the header says so: nothing is there yet
+        hours = asked / sound.samplerate / 3600
+        raise _DecodeError(f"{sound.channels} channels of {hours:.3g} h are too much at once; cut it")
+    try:
+        frames: Float32Array = sound.read(asked, dtype="float32", always_2d=True)
+    except MemoryError as error:
+        raise _DecodeError(f"{asked} frames do not fit into memory; cut it") from error
+    missing = asked - len(frames)
     if missing > (_MP3_SLACK if is_mp3 else 0):
         raise _DecodeError(f"truncated: {missing} of {sound.frames} frames are missing")
     if is_mp3 and end == sound.frames and stream.read(_MP3_TAIL + 1)[_MP3_TAIL:]:
@@ -311,6 +320,8 @@ def _check_samples(samples: Float32Array, rate: int) -> float:
     """The largest magnitude of samples that are long enough, finite and of the right scale."""
     if rate < MIN_SAMPLE_RATE:
         raise _DecodeError(f"sample_rate is {rate} Hz; {MIN_SAMPLE_RATE} is the least")
+    if rate > MAX_SAMPLE_RATE:
+        raise _DecodeError(f"sample_rate is {rate} Hz; {MAX_SAMPLE_RATE} is the most")
     if len(samples) < MIN_DURATION_S * rate:
         raise _DecodeError(f"{len(samples) / rate * 1000:.1f} ms is too short; 25 ms is the least")
     peak = float(np.abs(samples).max())  # NaN if any sample is

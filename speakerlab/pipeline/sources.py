@@ -2,35 +2,33 @@
 
 ``find(audio_in, sample_rate=16000)`` -> ``Utterances``; ``find_inputs`` takes pairs and lists of them too;
 ``utterances.sources["test1"].read()`` -> channels or features.
-A string is a URL, ``PATH,NAME,TYPE``, or a path; whether a path is a list or audio is told by its content.
+A string is a URL, ``PATH,NAME,TYPE``, or a path; whether a path is a list or audio is told by its content,
+but no content has a command run: see ``allow_commands``.
 """
 
 from __future__ import annotations
 
 import codecs
-import http.client
 import re
 import sys
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from speakerlab.data.tables import read_wav_scp
+from speakerlab.data.tables import read_wav_scp, refuse_commands
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
-from speakerlab.io import audio
+from speakerlab.io import audio, download
 from speakerlab.io.ark import FeatureTable
 from speakerlab.io.audio import Channels
 from speakerlab.types import Float32Array, RecId, Recording
 
 SINGLE = "test1"  # key of a recording that has none, as in the contract's examples
-TIMEOUT_S = 30.0
 SCHEMES = ("http", "https", "file")
 TYPES = ("sound", "kaldi_ark")
 UNNAMED = ("bytes", "array")  # origins that are no path or URL
@@ -57,24 +55,45 @@ class Source:
 
 @dataclass(frozen=True)
 class Utterances:
-    """What one ``audio_in`` names: sources by key; ``is_list`` where the form is a list, even of one."""
+    """What one ``audio_in`` names.
+
+    Attributes:
+        sources: utterances by key.
+        is_list: whether the form is a list, even of one.
+        recordings: the lines of a ``wav.scp``; ``path`` is that file.
+    """
 
     sources: Mapping[str, Source]
     is_list: bool
+    recordings: Mapping[RecId, Recording] = field(default_factory=dict)
+    path: Path = Path()
 
 
-def find(audio_in: Any, sample_rate: int, key: str = SINGLE) -> Utterances:
+def find(audio_in: Any, sample_rate: int, key: str = SINGLE, *, allow_commands: bool = False) -> Utterances:
     """The utterances that one ``audio_in`` names.
 
     Args:
         audio_in: one of the forms.
         sample_rate: of what states none, in Hz: raw PCM (mono, 16-bit, little-endian), arrays and tensors.
         key: what a single recording is called.
+        allow_commands: whether entries ``... |`` of a list named ``*.scp`` may run. Other names never do.
 
     Raises:
-        SpeakerLabError: nothing known, or empty.
+        SpeakerLabError: nothing known, or empty; a command that may not run.
         DataError: a list that is not one.
     """
+    found = _find(audio_in, sample_rate, key)
+    if allow_commands:
+        refuse_commands(found.path, found.recordings)
+        return found
+    for rec_id, recording in found.recordings.items():
+        if recording.is_pipe:
+            fix = "commands run only with allow_commands=True"
+            raise DataError(found.path, f"'{rec_id}' is a command", fix)
+    return found
+
+
+def _find(audio_in: Any, sample_rate: int, key: str) -> Utterances:
     if isinstance(audio_in, Path):
         return _of_path(audio_in, sample_rate, key)
     if isinstance(audio_in, str):
@@ -92,13 +111,13 @@ def find_one(audio_in: Any, sample_rate: int) -> Source:
     Raises:
         SpeakerLabError: see ``find``; or it is a list.
     """
-    found = find(audio_in, sample_rate)
+    found = _find(audio_in, sample_rate, SINGLE)
     if found.is_list:
         raise SpeakerLabError(f"{audio_in} is a list of recordings; give one")
     return found.sources[SINGLE]
 
 
-def find_inputs(audio_in: Any, sample_rate: int) -> list[Utterances]:
+def find_inputs(audio_in: Any, sample_rate: int, *, allow_commands: bool = False) -> list[Utterances]:
     """The input of an ``audio_in``, or the two of a pair, which then have the same keys in the same order.
 
     A tuple or list of two is a pair; against a list of recordings, a single one stands for all of its keys.
@@ -109,14 +128,14 @@ def find_inputs(audio_in: Any, sample_rate: int) -> list[Utterances]:
         DataError: two lists of different keys.
     """
     if not isinstance(audio_in, list | tuple):
-        return [find(audio_in, sample_rate)]
+        return [find(audio_in, sample_rate, allow_commands=allow_commands)]
     if len(audio_in) == 2:
-        return _paired(*(find(one, sample_rate) for one in audio_in))
+        return _paired(*(find(one, sample_rate, allow_commands=allow_commands) for one in audio_in))
     if isinstance(audio_in, tuple) or not audio_in:
         raise SpeakerLabError(f"audio_in holds {len(audio_in)} recordings; give one, a pair or a list")
     sources: dict[str, Source] = {}
     for number, one in enumerate(audio_in, 1):
-        found = find(one, sample_rate, f"test{number}")
+        found = _find(one, sample_rate, f"test{number}")
         if found.is_list:
             raise SpeakerLabError(f"{one} is a list of recordings inside a list; give it alone")
         sources.update(found.sources)
@@ -148,6 +167,8 @@ def _of_text(text: str, sample_rate: int, key: str) -> Utterances:
         raise SpeakerLabError(f"{text[:40]!r} is no path: it holds a zero byte")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if scheme:
+        if re.search(r"[\x00-\x1f]|%00", text):
+            raise SpeakerLabError(f"{text[:40]!r} is no URL: it holds a control character")
         if scheme[1].lower() not in SCHEMES:
             raise SpeakerLabError(f"{text}: {scheme[1]} is not one of {', '.join(SCHEMES)}")
         return _one(key, text, partial(_of_url, key, text))
@@ -194,9 +215,12 @@ def _of_list(path: Path, kind: str) -> Utterances:
     if kind == "kaldi_ark":
         table = FeatureTable(path)
         return Utterances({k: Source(f"{path} {k}", partial(_of_ark, table, k)) for k in table}, is_list=True)
-    recordings = read_wav_scp(path).items()
-    found = {str(k): Source(r.source, partial(audio.read_channels, r), not r.is_pipe) for k, r in recordings}
-    return Utterances(found, is_list=True)
+    recordings = read_wav_scp(path)
+    found = {
+        str(rec_id): Source(one.source, partial(audio.read_channels, one), not one.is_pipe)
+        for rec_id, one in recordings.items()
+    }
+    return Utterances(found, is_list=True, recordings=recordings, path=path)
 
 
 def _of_ark(table: FeatureTable, key: str) -> Float32Array:
@@ -216,22 +240,16 @@ def _content(key: str, path: Path) -> bytes:
 
 
 def _of_url(key: str, url: str) -> Channels:
-    """What ``url`` serves, within ``TIMEOUT_S`` of silence, decoded as an audio file."""
-    try:
-        # the scheme is one of SCHEMES
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            data = answer.read()
-    except urllib.error.HTTPError as error:
-        raise AudioError(key, f"{url}: the server says {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise AudioError(key, f"{url}: cannot be fetched: {error.reason}") from error
-    except TimeoutError as error:
-        raise AudioError(key, f"{url}: no answer within {TIMEOUT_S:g} s") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise AudioError(key, f"{url}: cannot be fetched: {error}") from error
-    if urllib.parse.urlsplit(url).path.lower().endswith(RAW_SUFFIXES):
+    """What ``url`` serves, within the limits of ``io.download``, decoded as an audio file."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.path.lower().endswith(RAW_SUFFIXES):
         raise AudioError(key, f"{url}: raw PCM has no header; fetch it and give its bytes")
-    return audio.decode_channels(key, data, url)
+    if parts.scheme.lower() == "file":
+        if parts.netloc.lower() not in ("", "localhost"):
+            raise AudioError(key, f"{url}: names another machine; write file:///PATH")
+        return audio.read_channels(Recording(RecId(key), urllib.request.url2pathname(parts.path)))
+    with download.opened(key, url) as stream:
+        return audio.decode_channels(key, stream, url)
 
 
 def _of_bytes(key: str, data: bytes, sample_rate: int) -> Channels:

@@ -40,6 +40,8 @@ def pipeline(
     batch_size: int = 1,
     sv_threshold: float | None = None,
     running: SessionConfig | None = None,
+    *,
+    allow_commands: bool = False,
 ) -> Pipeline:
     """A callable that embeds and compares recordings with ``model``.
 
@@ -52,7 +54,10 @@ def pipeline(
         batch_size: utterances in one network call.
         sv_threshold: cosine from which on it is the same speaker; None takes the model's calibrated one, else
             its publisher's, else 0.9465.
-        running: back-end, precision and threads of the network; None takes torch in fp32, and all cores.
+        running: back-end, precision and threads of the network, such as ``SessionConfig(backend="onnx")``;
+            None takes torch in fp32, and all cores.
+        allow_commands: whether entries that are shell commands (``... |``) may run in lists that are given by
+            a name ending in ``.scp`` (or ``.scp.00``, as ``split`` names parts). In no other file ever.
 
     Raises:
         SpeakerLabError: another task, a number out of range, a model that cannot be loaded or run so.
@@ -68,7 +73,8 @@ def pipeline(
     loaded, embedder = _opened(model, ngpu, running)
     if sv_threshold is not None:
         threshold_of(loaded, sv_threshold)
-    return Pipeline(loaded, embedder, options, sv_threshold, Path(output_dir) if output_dir else None)
+    folder = Path(output_dir) if output_dir else None
+    return Pipeline(loaded, embedder, options, sv_threshold, folder, allow_commands)
 
 
 def _opened(model: str | Path | Bundle, ngpu: int, running: SessionConfig | None) -> _Opened:
@@ -108,6 +114,7 @@ class Pipeline:
         options: batch size; a call names its channel.
         sv_threshold: the threshold of calls that give none.
         output_dir: the folder of calls that give none.
+        allow_commands: whether commands in lists may run.
     """
 
     model: Bundle | WaveformGraph
@@ -115,6 +122,7 @@ class Pipeline:
     options: EmbedOptions
     sv_threshold: float | None = None
     output_dir: Path | None = None
+    allow_commands: bool = False
 
     def __call__(
         self,
@@ -128,6 +136,9 @@ class Pipeline:
         sample_rate: int = 16000,
     ) -> Any:
         """Embed one ``audio_in``, or compare two.
+
+        Of an upload give the bytes. A path or URL means what a user at this machine may read: a text file is
+        a list, which may name any other file, and a URL may lead into the local network.
 
         Args:
             audio_in: a URL (http, https, file), path, ``wav.scp`` (by its content, whatever its name),
@@ -155,7 +166,7 @@ class Pipeline:
             SpeakerLabError: an input that is none of the forms, lists of different keys (before anything is
                 written), a recording that cannot be used, a threshold outside -1..1.
         """
-        inputs = find_inputs(audio_in, sample_rate)
+        inputs = find_inputs(audio_in, sample_rate, allow_commands=self.allow_commands)
         given = thr if thr is not None else self.sv_threshold
         threshold = threshold_of(self.model, given) if len(inputs) == 2 else None
         npy_paths = outputs.npy_paths(Path(save_dir), inputs) if save_dir else []

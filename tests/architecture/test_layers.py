@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # first package component (or top module) -> layer
 LAYERS = {
-    "types": 0, "errors": 0, "registry": 0,
+    "types": 0, "errors": 0, "registry": 0, "cache": 0,
     "config": 1, "logs": 1, "parallel": 1, "torchaudio_import": 1,
     "data": 2, "io": 2,
     "frontend": 3, "augment": 3, "nn": 3, "backend": 3, "metrics": 3,
@@ -29,6 +29,7 @@ NUMERIC_3 = {
     "backend": {"numpy", "scipy"},
     "metrics": {"numpy", "scipy", "matplotlib"},
 }
+ENVIRONMENT = {"cache.py"}  # the folder that the user names there serves the API as well as the commands
 ONLY_IN = {
     "kaldiio": {"io/ark.py"},
     "soundfile": {"io/audio.py"},
@@ -103,7 +104,8 @@ def test_no_console_environment_or_global_seed_below_bin(path):
     for node in ast.walk(ast.parse(path.read_text())):
         text = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Call) else ""
         assert not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"), path
-        assert text not in {"os.environ", "np.random.seed"}, f"{path}: {text}"
+        assert text != "os.environ" or str(path.relative_to(PACKAGE)) in ENVIRONMENT, path
+        assert text != "np.random.seed", path
         assert not text.startswith(("torch.manual_seed(", "np.random.seed(")), f"{path}: {text}"
 
 

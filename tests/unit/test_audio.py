@@ -42,7 +42,7 @@ def pcm16(samples):
 
 
 def recording(source, channel=None):
-    return Recording(RecId("rec1"), str(source), channel)
+    return Recording(RecId("rec1"), str(source), channel, is_pipe=str(source).endswith("|"))
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_failing_commands_are_named(command, message):
 def test_a_command_does_not_read_our_standard_input():
     code = (
         "from speakerlab.io import audio; from speakerlab.types import Recording\n"
-        "audio.read(Recording('rec1', 'cat |'))"
+        "audio.read(Recording('rec1', 'cat |', is_pipe=True))"
     )
     done = subprocess.run([sys.executable, "-c", code], input=DATA, capture_output=True, check=False)
     assert b"rec1: cat |: the command writes nothing" in done.stderr

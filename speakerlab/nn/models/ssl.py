@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from speakerlab import registry
+from speakerlab.config import outside_file
 from speakerlab.errors import DataError, MissingExtraError
 from speakerlab.nn import layers
 from speakerlab.registry import register
@@ -25,6 +26,7 @@ STACKED_FRAMES = 2  # feature frames that w2v-BERT takes at once
 # Off in fine-tuning: a layer or frame left out at random would not be the network that is stored.
 PLAIN = {"layerdrop": 0.0, "mask_time_prob": 0.0, "mask_feature_prob": 0.0, "apply_spec_augment": False}
 UNUSED = {"masked_spec_embed"}  # stands for masked frames; none are masked
+CODE = ("attn_implementation", "auto_map", "use_kernels")  # settings that choose code to download and run
 LORA_TARGETS = ["intermediate_dense", "output_dense"]  # WavLM's attention reads weights past an adapter
 
 
@@ -43,7 +45,7 @@ class SslConfig:
     """
 
     embed_dim: int = 192
-    encoder: str = ""
+    encoder: str = outside_file()
     architecture: str = '{"model_type": "wavlm"}'
     tuning: Literal["frozen", "lora", "full"] = "frozen"
     lora_rank: int = 8
@@ -153,7 +155,8 @@ def _encoder(config: SslConfig) -> nn.Module:
         if not (folder / "config.json").is_file():
             raise DataError(folder, "has no config.json", "name a folder that save_pretrained made")
         return _pretrained(transformers, folder)
-    sizes = json.loads(config.architecture)
+    given = json.loads(config.architecture)
+    sizes = {key: value for key, value in given.items() if not key.lstrip("_").startswith(CODE)}
     settings = transformers.AutoConfig.for_model(sizes.pop("model_type"), **{**sizes, **PLAIN})
     return cast("nn.Module", transformers.AutoModel.from_config(settings))
 

@@ -2,7 +2,8 @@
 """Embeddings of a wav.scp (whole, or what split made of it), a URL or a recording: OUTPUT_DIR/xvector.scp.
 
 Runs in any working directory with a Python that has the requirements; where CUDA_VISIBLE_DEVICES shows a GPU
-it runs there. Exits 1 if a recording cannot be used, after the others are written.
+it runs there. Exits 1 if a recording cannot be used, after the others are written. Commands in a list
+("... |") run only if its name ends in .scp or .scp.NUMBER.
 
 Example: ./infer.py splits/wav.scp.00 outputs/wav.scp.00
 """
@@ -24,7 +25,7 @@ NGPU = 1  # 0 runs on the CPU even where there is a GPU
 def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = entry.parser(__doc__)
-    parser.add_argument("audio_in", help="wav.scp, whatever its name, or a recording")
+    parser.add_argument("audio_in", help="wav.scp, URL or recording")
     parser.add_argument("output_dir", type=Path, help="where xvector.ark and xvector.scp are written")
     parser.add_argument("--model", default=MODEL, help="bundle, other toolkit's model, or model id")
     parser.add_argument("--ngpu", type=int, default=NGPU, help="1: a GPU if there is one; 0: the CPU")
@@ -44,6 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         output_dir=arguments.output_dir,
         running=session_arguments.config(arguments),
+        allow_commands=True,
     )
     result = inference(audio_in=arguments.audio_in)
     utterances = [result] if "spk_embedding" in result else list(result.values())

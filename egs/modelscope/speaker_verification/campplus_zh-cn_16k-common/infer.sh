@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Embeddings of a wav.scp in parallel, on CPU processes or GPUs: OUT_DIR/xvector.scp, once every line of WAV_SCP
 # is accounted for; the archives it points to are and stay in OUT_DIR/parts. A killed run goes on where it was
-# when the same command is run again.
+# when the same command is run again. Commands in WAV_SCP ("... |") run only if its name ends in .scp or .scp.NUMBER.
 # Usage: egs/modelscope/speaker_verification/campplus_zh-cn_16k-common/infer.sh [options] WAV_SCP OUT_DIR
 # Example: egs/modelscope/speaker_verification/campplus_zh-cn_16k-common/infer.sh --nj 4 --gpus "0 1" wav.scp out
 . steps/lib/strict.sh || { echo "infer.sh: run it from the repository root" >&2; exit 1; }
