@@ -63,7 +63,7 @@ def may_run(name: str | Path) -> bool:
 
     The content of a file never does: an uploaded ``talk.wav`` may hold any text.
     """
-    return re.search(r"\.scp(\.\d+)?$", str(name)) is not None
+    return re.search(r"\.scp(\.\d+)?\Z", str(name)) is not None
 
 
 def refuse_commands(path: Path, recordings: Mapping[RecId, Recording]) -> None:
