@@ -59,7 +59,8 @@ def _settle(done: futures.Future[None], name: str, url: str, stream: IO[bytes]) 
 def _why(error: Exception) -> str:
     """What a failed transfer is called."""
     if isinstance(error, urllib.error.HTTPError):
-        return f"the server says {error.code} {error.reason}"
+        said = " ".join(str(error.reason).split())  # of several lines where redirects go in a circle
+        return f"the server says {error.code} {said[:200]}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, TimeoutError):
         return f"no answer within {SILENCE_S:g} s"

@@ -373,3 +373,63 @@ def test_an_encoding_that_cannot_be_sought_in_is_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", expected, 8000, subtype="GSM610")
     found = audio.read(recording(tmp_path / "a.wav")).samples[: len(expected)]
     assert np.corrcoef(found, expected)[0, 1] > 0.95
+
+
+# --- what a header may promise
+
+
+def flac_of(num_frames):
+    """A FLAC file of a second of noise whose header promises ``num_frames``."""
+    stream = io.BytesIO()
+    soundfile.write(stream, np.random.default_rng(0).uniform(-0.5, 0.5, RATE), RATE, format="FLAC")
+    data = bytearray(stream.getvalue())
+    # STREAMINFO begins at 8; its bytes 13 to 17 end with the 36 bits of the number of samples (RFC 9639, 8.2)
+    data[21:26] = bytes([data[21] & 0xF0 | num_frames >> 32]) + (num_frames & 0xFFFFFFFF).to_bytes(4, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("num_frames", [1 << 35, (1 << 36) - 1, audio.MAX_SAMPLES + 1])
+def test_a_promise_of_more_than_fits_takes_no_memory(file, num_frames):
+    source = file(flac_of(num_frames), "a.flac")
+    for read in (audio.read, audio.read_channels):
+        with pytest.raises(AudioError, match=r"1 channels of .* h are too much at once; cut it"):
+            read(source)
+    assert len(audio.read(source, Segment(UttId("u"), RecId("rec1"), 0.0, 0.5)).samples) == RATE // 2
+
+
+def test_a_false_promise_that_would_fit_takes_no_memory():
+    """1.9 GiB are promised; the peak stays within 200 MiB of what decoding the true file takes."""
+    code = (
+        "import io, resource, sys; from speakerlab.io import audio\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "false, true = sys.stdin.buffer.read().split(b'--')\n"
+        "audio.decode_channels('x', true); before = peak()\n"
+        "try: audio.decode_channels('x', false)\n"
+        "except Exception as error: print(error)\n"
+        "print((peak() - before) / 1024)"
+    )
+    content = flac_of(500_000_000) + b"--" + flac_of(RATE)
+    done = subprocess.run([sys.executable, "-c", code], input=content, capture_output=True, check=True)
+    error, growth = done.stdout.decode().splitlines()
+    assert error.startswith("x: data: ")
+    assert float(growth) < 200
+
+
+def test_memory_that_is_not_there_is_one_line():
+    code = (
+        "import io, resource, sys; from speakerlab.io import audio\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29))\n"
+        "audio.decode_channels('x', sys.stdin.buffer.read())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=flac_of(500_000_000), capture_output=True, check=False
+    )
+    assert done.stderr.decode().splitlines()[-1].endswith("do not fit into memory; cut it")
+
+
+def test_absurd_sample_rates_build_no_filter(file):
+    """A prime rate near 2 GHz would be resampled by a filter of 160 GB."""
+    samples = pcm16(tone(4.0))
+    with pytest.raises(AudioError, match="sample_rate is 1999993 Hz; 768000 is the most"):
+        audio.read(file(wav(samples, rate=1_999_993)), sample_rate=RATE)
+    assert audio.read(file(wav(samples, rate=768_000)), sample_rate=RATE).sample_rate == RATE
