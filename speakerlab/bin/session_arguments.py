@@ -11,7 +11,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from speakerlab.embed.session import BACKENDS, PRECISIONS, SessionConfig
+from speakerlab.embed.session import BACKENDS, PRECISIONS, SessionConfig, num_cores
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +26,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def default() -> SessionConfig:
     """PyTorch in fp32, the threads that the launcher gives, else a thread per core, and the user's cache."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or _num_cores())
+    threads = int(os.environ.get("OMP_NUM_THREADS") or num_cores())
     return SessionConfig(num_threads=threads)
-
-
-def _num_cores() -> int:
-    """Those that this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def config(arguments: argparse.Namespace) -> SessionConfig:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,11 @@ BACKENDS = ("torch", "onnx", "openvino")
 PRECISIONS = ("fp32", "bf16")
 
 
+def num_cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class SessionConfig:
     """How a network is run, such as ``SessionConfig(backend="openvino", precision="bf16")``.
@@ -28,15 +34,15 @@ class SessionConfig:
         cache_dir: where exported and compiled graphs are kept; the user's cache.
         backend: ``torch``, ``onnx`` (ONNX Runtime), ``openvino``, or ``auto``: the fastest on this machine.
         precision: ``fp32`` or ``bf16``.
-        num_threads: threads of one network call; 0 takes all cores. PyTorch has one number for the process:
-            ``torch.set_num_threads``.
+        num_threads: threads of one network call, one for each core; PyTorch has a number of its own for the
+            whole process (``torch.set_num_threads``).
         graph: a file of ``speakerlab export`` of this model that is run instead; not by ``torch``.
     """
 
     cache_dir: Path = field(default_factory=user_cache)
     backend: str = "torch"
     precision: str = "fp32"
-    num_threads: int = 0
+    num_threads: int = field(default_factory=num_cores)
     graph: Path | None = None
 
     def __post_init__(self) -> None:

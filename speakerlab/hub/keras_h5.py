@@ -40,7 +40,7 @@ def layers_of(root: Any, path: Path) -> dict[str, dict[str, Float32Array]]:
         DataError: an attribute or a weight that an attribute names is missing.
     """
     if "layer_names" not in root.attrs and "model_weights" in root:  # a whole model was saved
-        root = root["model_weights"]
+        root = _child(root, "model_weights", path)
     layers: dict[str, dict[str, Float32Array]] = {}
     for layer in _names(root, "layer_names", path):
         weights: dict[str, Float32Array] = {}

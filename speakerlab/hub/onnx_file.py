@@ -7,7 +7,7 @@ Nothing here needs torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def read(path: Path) -> dict[str, str]:
     """The metadata of a file that ``write`` wrote, and the name of its input as ``input``.
 
     Raises:
-        DataError: see ``sealed``.
+        DataError: see ``sealed``; or weights in another file.
         MissingExtraError: onnx is not installed.
     """
     try:
@@ -61,8 +61,20 @@ def read(path: Path) -> dict[str, str]:
     except ImportError as error:
         raise MissingExtraError("onnx", "onnx") from error
     model = onnx.load_model_from_string(sealed(path))
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+        raise DataError(path, "keeps weights in another file, which is not read", _FIX)
     told = {entry.key: entry.value for entry in model.metadata_props}
     return {**told, "input": ",".join(value.name for value in model.graph.input)}
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every constant of ``graph`` and of the graphs inside it."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
 
 
 def runtime() -> Any:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from speakerlab.errors import DataError
+from speakerlab.hub import keras_h5
 from speakerlab.hub.load import load_model
 
 # stage -> letters of its blocks, width of the 3x3 convolutions, channels out
@@ -64,6 +66,25 @@ def write(path, layers, encode, root):
             group.attrs["weight_names"] = [encode(f"{name}/{key}:0") for key in arrays]
             for key, array in arrays.items():
                 group.create_dataset(f"{name}/{key}:0", data=array)
+
+
+def test_weights_behind_links_to_other_files_are_not_read(tmp_path):
+    layers = {"fc": {"kernel": np.ones((2, 3), np.float32)}}
+    write(tmp_path / "own.h5", layers, str, root=False)
+    assert keras_h5.read_layers(tmp_path / "own.h5")["fc"]["kernel"].sum() == 6
+    for kind in ("link", "storage"):
+        path = tmp_path / f"{kind}.h5"
+        with h5py.File(path, "w") as stream:
+            stream.attrs["layer_names"] = ["fc"]
+            if kind == "link":
+                stream["fc"] = h5py.ExternalLink("own.h5", "/fc")
+                continue
+            group = stream.create_group("fc")
+            group.attrs["weight_names"] = ["kernel:0"]
+            (tmp_path / "secret").write_bytes(bytes(24))
+            group.create_dataset("kernel:0", (2, 3), np.float32, external=[(tmp_path / "secret", 0, 24)])
+        with pytest.raises(DataError, match="is kept in another file, which is not read"):
+            keras_h5.read_layers(path)
 
 
 class Peer:

@@ -1,8 +1,11 @@
 """Every back-end gives torch's embeddings; graphs are cached, shared, and rebuilt when damaged."""
 
 import json
+import os
+import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 
 from speakerlab import config as config_io
+from speakerlab.bin import session_arguments
 from speakerlab.embed import backends
 from speakerlab.embed.backends import open_session
 from speakerlab.embed.extractor import Extractor
@@ -18,6 +22,7 @@ from speakerlab.embed.session import SessionConfig
 from speakerlab.embed.torch_session import TorchSession, rounded_up
 from speakerlab.errors import DataError, MissingExtraError, SpeakerLabError
 from speakerlab.hub import bundle
+from speakerlab.pipeline import pipeline
 from speakerlab.types import Waveform
 
 SETTINGS = {
@@ -64,11 +69,15 @@ def test_backends_equal_torch_alone_and_in_a_batch(loaded, cache, backend):
         assert np.abs(found - expected).max() < TOLERANCE * np.abs(expected).max()
 
 
-def test_bf16_stays_close_to_fp32(loaded, cache):
+def capabilities():
     import openvino
 
+    return openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def test_bf16_stays_close_to_fp32(loaded, cache):
     config = SessionConfig(cache, "openvino", "bf16")
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in capabilities():
         with pytest.raises(SpeakerLabError, match="no bf16"):
             open_session(loaded, CPU, config)
         return
@@ -266,3 +275,68 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="XDG_CACHE_HOME"):
         GraphCache(tmp_path / "file").get("x", "txt", {}, lambda path: path.write_text(""))
+
+
+# --- without a word about caches and threads
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("/else/where", "/else/where/speakerlab"),
+        ("relative", "HOME/.cache/speakerlab"),
+        ("", "HOME/.cache/speakerlab"),
+    ],
+)
+def test_the_cache_is_the_users(monkeypatch, tmp_path, named, expected):
+    monkeypatch.setenv("XDG_CACHE_HOME", named)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = expected.replace("HOME", str(tmp_path))
+    assert str(SessionConfig(backend="onnx").cache_dir) == found
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert SessionConfig().cache_dir == tmp_path / ".cache/speakerlab"
+    assert session_arguments.default().cache_dir == SessionConfig().cache_dir
+
+
+@pytest.mark.parametrize(
+    ("running", "cosine"),
+    [
+        (SessionConfig(backend="onnx"), 1 - 1e-6),
+        (SessionConfig(backend="openvino"), 1 - 1e-6),
+        (SessionConfig(backend="openvino", precision="bf16"), 0.99),
+        (SessionConfig(backend="auto"), 1 - 1e-6),
+        (SessionConfig(), 1 - 1e-6),
+    ],
+    ids=lambda value: f"{value.backend}-{value.precision}" if isinstance(value, SessionConfig) else "",
+)
+def test_the_pipeline_runs_as_its_documentation_shows(loaded, talkers, cache, running, cosine):
+    if running.precision == "bf16" and "BF16" not in capabilities():
+        with pytest.raises(SpeakerLabError, match="this processor has no bf16"):
+            pipeline(model=loaded, ngpu=0, running=replace(running, cache_dir=cache))
+        return
+    samples = talkers[0][0].samples
+    expected = pipeline(model=loaded, ngpu=0)(samples)["spk_embedding"]
+    found = pipeline(model=loaded, ngpu=0, running=replace(running, cache_dir=cache))(samples)[
+        "spk_embedding"
+    ]
+    assert cosines(found[None], expected[None])[0] >= cosine
+
+
+def test_no_number_of_threads_is_a_thread_for_each_core(loaded, cache):
+    cores = len(os.sched_getaffinity(0))
+    assert SessionConfig().num_threads == cores
+    code = (
+        "import json, os, sys, torch; torch.set_num_threads(1)\n"
+        "from speakerlab.embed.session import SessionConfig; from speakerlab.pipeline import pipeline\n"
+        "running = SessionConfig(backend='onnx', **json.loads(sys.argv[2]))\n"
+        "pipeline(model=sys.argv[1], ngpu=0, running=running)(torch.rand(64000) - 0.5)\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    command = [sys.executable, "-c", code, str(loaded.path)]
+    env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    one, every = (
+        int(subprocess.run([*command, given], env=env, capture_output=True, text=True, check=True).stdout)
+        for given in ('{"num_threads": 1}', "{}")
+    )
+    assert every - one == cores - 1
+    assert list((cache / "speakerlab").glob("optimised-*.onnx"))

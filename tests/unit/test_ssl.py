@@ -149,6 +149,26 @@ def test_a_bundle_needs_the_encoders_folder_no_more(name, tuning, folder, tmp_pa
         assert torch.equal(loaded.model(inputs(name)), model(inputs(name)))
 
 
+@pytest.mark.parametrize(
+    "key", ["attn_implementation", "_attn_implementation", "_attn_implementation_internal"]
+)
+def test_a_description_chooses_no_code(key, monkeypatch):
+    """transformers would fetch the kernels that this setting names, and run them."""
+    plain = {"model_type": "hubert", **ENCODERS["hubert"]}
+    cls = registry.get("model", "ssl")
+    found = []
+    for chosen in (
+        {},
+        {key: "someone/attention", "auto_map": {"AutoModel": "code.Model"}, "use_kernels": True},
+    ):
+        torch.manual_seed(0)
+        text = json.dumps({**plain, **chosen})
+        found.append(cls(cls.Config(head="tdnn", embed_dim=8, architecture=text), feat_dim=1).eval())
+    with torch.no_grad():
+        assert torch.equal(*(one(inputs("hubert")) for one in found))
+    assert "someone" not in found[1].config.architecture
+
+
 def test_wrong_input_and_missing_folder_are_named(tmp_path):
     cls = registry.get("model", "ssl")
     with pytest.raises(ValueError, match=r"feat_dim: must be 1, not 80; .*waveform"):
