@@ -42,9 +42,11 @@ read_recipe "$@"
 parse_options "$@"
 ((${#arguments[@]} == 0)) || usage_error "unexpected argument '${arguments[0]}'"
 [[ $stage =~ ^[0-9]$ && $stop_stage =~ ^[0-9]$ ]] || usage_error "--stage and --stop-stage are 0 to 9"
+train_data=${train_data:-$data/train} test_data=${test_data:-$data/test}
+require_writable "$exp" --exp
+((stage > 0)) || [[ $train_data != "$data/train" ]] || require_writable "$data" --data
 . path.sh
 
-train_data=${train_data:-$data/train} test_data=${test_data:-$data/test}
 read -r -a test_dirs <<<"$test_data"
 sets=()
 for dir in "${test_dirs[@]}"; do

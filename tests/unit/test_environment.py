@@ -34,7 +34,7 @@ case "$*" in
     [[ "$*" != *"-r requirements"* ]] || touch "$root/installed" ;;
 esac
 """
-TOOLS = ["basename", "bash", "cksum", "cp", "cut", "date", "dirname", "mkdir", "rm", "sed", "touch", "uname"]
+TOOLS = "basename bash cksum cp cut date dirname grep mkdir realpath rm sed touch uname".split()  # noqa: SIM905
 NO_PYTHON = "#!/bin/bash\nexit 1\n"
 
 
@@ -70,37 +70,22 @@ def stub_root(tmp_path):
     tools.mkdir()
     (tools / "python3").write_text(STUB.format(root=tmp_path))
     (tools / "python3").chmod(0o755)
-    for name in [
-        "basename",
-        "bash",
-        "cksum",
-        "cp",
-        "cut",
-        "date",
-        "dirname",
-        "mkdir",
-        "rm",
-        "sed",
-        "touch",
-        "uname",
-    ]:
+    for name in TOOLS:
         (tools / name).symlink_to(shutil.which(name))
     return root
 
 
-def source_path_sh(root, **more):
+def in_shell(root, script, *arguments, **more):
+    """Run ``script`` in ``root`` with the tools alone."""
     env = {"PATH": str(root.parent / "tools"), "HOME": os.environ.get("HOME", "/"), **more}
-    script = ". steps/lib/strict.sh; . path.sh; echo ready"
     # root may write everywhere, unless it gives up that right
     ordinary = [shutil.which("setpriv"), "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [*ordinary, shutil.which("bash"), "-c", script],
-        cwd=root,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [*ordinary, shutil.which("bash"), "-c", script, "bash", *arguments]
+    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+
+
+def source_path_sh(root, **more):
+    done = in_shell(root, ". steps/lib/strict.sh; . path.sh; echo ready", **more)
     calls = root.parent / "calls"
     lines = calls.read_text().splitlines() if calls.exists() else []
     return done, [line.removeprefix("-m pip install ") for line in lines]
@@ -230,6 +215,26 @@ def test_a_read_only_checkout_without_a_cache_is_one_line(stub_root):
     done, calls = source_path_sh(stub_root, XDG_CACHE_HOME=str(stub_root.parent / "file"))
     assert (done.returncode, calls) == (1, [])
     assert done.stderr.splitlines()[-1].endswith("is read-only; set XDG_CACHE_HOME to another folder")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "exp/demo: cannot be written; give another folder with --exp"),
+        (["--exp", "../out"], "data/demo: cannot be written; give another folder with --data"),
+        (["--recipe", "egs/x/y"], "egs/x/y/exp: cannot be written; give another folder with --exp"),
+    ],
+)
+def test_results_in_a_read_only_checkout_are_one_line(stub_root, options, said):
+    shutil.copy(ROOT / "run.sh", stub_root)
+    (stub_root / "egs/x/y").mkdir(parents=True)
+    (stub_root / "egs/x/y/config.yaml").write_text("seed: 1\n")
+    for folder in (stub_root, stub_root / "egs/x/y"):
+        folder.chmod(0o555)
+    done = in_shell(stub_root, 'bash run.sh "$@"', *options)
+    for folder in (stub_root, stub_root / "egs/x/y"):
+        folder.chmod(0o755)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"run.sh: {said}\n")
 
 
 def test_a_path_with_a_colon_is_one_line(stub_root):
