@@ -26,7 +26,7 @@ feats_type=raw  # raw: features on the fly; fbank: stage 2 stores them
 scorer=cosine  # stage 7: cosine, plda or kaldi-plda
 lda_dim=0  # stage 7: dimensions that LDA leaves; 0: no LDA
 norm=none  # stage 8: also normalise scores by the back-end's speakers: z-norm, t-norm, s-norm or as-norm
-top_n=300  # as-norm takes so many of these speakers, the nearest
+top_n=300  # number of closest cohort speakers used by as-norm
 calibrate=true  # stage 8: also give log-likelihood ratios, learned on the validation speakers' trials
 vad=energy  # stage 3: energy (Kaldi's rule) or silero (a network; needs the extra vad)
 use_vad=false  # stage 3 marks speech; extraction (and training on fbank) uses only that
@@ -42,9 +42,11 @@ read_recipe "$@"
 parse_options "$@"
 ((${#arguments[@]} == 0)) || usage_error "unexpected argument '${arguments[0]}'"
 [[ $stage =~ ^[0-9]$ && $stop_stage =~ ^[0-9]$ ]] || usage_error "--stage and --stop-stage are 0 to 9"
+train_data=${train_data:-$data/train} test_data=${test_data:-$data/test}
+require_writable "$exp" --exp
+((stage > 0)) || [[ $train_data != "$data/train" ]] || require_writable "$data" --data
 . path.sh
 
-train_data=${train_data:-$data/train} test_data=${test_data:-$data/test}
 read -r -a test_dirs <<<"$test_data"
 sets=()
 for dir in "${test_dirs[@]}"; do

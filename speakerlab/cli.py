@@ -1,6 +1,6 @@
-"""The command ``speakerlab``: one word after it names what to do.
+"""Compare, enrol and identify speakers; embed recordings; train, measure and convert models.
 
-Example: speakerlab verify ann1.wav ann2.wav --model exp/demo/model
+Example: speakerlab verify ann1.wav ann2.wav
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from pathlib import Path
+
+import speakerlab
+from speakerlab import distribution
 
 # command -> module of speakerlab.bin, and its line in the help; modules are imported when they are run
 COMMANDS = {
@@ -28,9 +30,14 @@ COMMANDS = {
 def options() -> argparse.ArgumentParser:
     """The command line, up to the command's own options."""
     parser = argparse.ArgumentParser(
-        prog="speakerlab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="speakerlab",
+        description=__doc__,
+        epilog="speakerlab COMMAND --help describes the options of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    version = f"{distribution.NAME} {speakerlab.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for name, (_, explanation) in COMMANDS.items():
         commands.add_parser(name, help=explanation, add_help=False)
     return parser
@@ -38,11 +45,12 @@ def options() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the command that ``sys.argv`` names, with the rest of the line as its own."""
-    arguments, _ = options().parse_known_args(sys.argv[1:2])
-    module = importlib.import_module(f"speakerlab.bin.{COMMANDS[arguments.command][0]}")
     from speakerlab.bin import entry
 
-    sys.argv[:2] = [f"{Path(sys.argv[0]).name} {arguments.command}"]
+    entry.refuse_conflict()
+    arguments, _ = options().parse_known_args(sys.argv[1:2])
+    module = importlib.import_module(f"speakerlab.bin.{COMMANDS[arguments.command][0]}")
+    sys.argv[:2] = [f"speakerlab {arguments.command}"]
     entry.call(module.main, module.options())
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from speakerlab import distribution
+
 
 class SpeakerLabError(Exception):
     """Base of every error that is the input's fault, not the program's; it can cross processes."""
@@ -65,4 +67,4 @@ class MissingExtraError(SpeakerLabError):
     """A feature needs an optional package that is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; run: pip install 'speakerlab[{extra}]'")
+        super().__init__(f"{package} is not installed; run: {distribution.how_to_install(extra)}")

@@ -6,11 +6,11 @@
 # Example: steps/compute_metrics.sh --conditions "spk2gender utt2dur:3,6,10" exp/first/data exp/first/scores exp/first/results test
 . steps/lib/strict.sh || exit 1  # not in the repository root
 num_draws=1000  # bootstrap draws of the speakers for the intervals
-points="voxceleb voxsrc"  # evaluations whose operating points the costs are computed at, e.g. "sre16 sre21"
+points="voxceleb voxsrc"  # evaluations whose operating points are used for minDCF and actDCF, e.g. "sre16 sre21"
 conditions=""  # results by the values of these files of each set; numbers by bins: "spk2gender utt2dur:3,6,10"
 llr=""  # systems whose scores are log-likelihood ratios, where no card says so
 exp_dir=""  # experiment that the report describes; default: the folder of DATA_DIR, if it has a config.yaml
-plot=auto  # plots as PNG files: true, false, or auto: if matplotlib is there (pip install 'speakerlab[plot]')
+plot=auto  # plots as PNG files: true, false, or auto: if matplotlib (requirements/plot.txt) is installed
 . steps/lib/parse_options.sh
 parse_options "$@"
 ((${#arguments[@]} >= 4)) || usage_error "needs DATA_DIR SCORES_DIR OUT_DIR SET..."

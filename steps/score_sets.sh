@@ -8,7 +8,7 @@
 . steps/lib/strict.sh || exit 1  # not in the repository root
 backend=""  # back-end of steps/train_backend.sh; default: cosine without subtracting a mean
 norm=none  # none, z-norm, t-norm, s-norm or as-norm
-top_n=300  # as-norm takes so many speakers, the nearest
+top_n=300  # number of closest cohort speakers used by as-norm
 calibrate_on=""  # set of speakers that neither training nor test has
 . steps/lib/parse_options.sh
 parse_options "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check Kaldi data dirs against their contract; every fault is said with its fix, and the status is 1.
+# Check Kaldi data dirs against their contract; each fault is one line with its remedy, and the exit status is then 1.
 # Usage: steps/validate_data.sh [options] DATA_DIR...
 # Example: steps/validate_data.sh --check-audio true data/train data/test
 . steps/lib/strict.sh || exit 1  # not in the repository root

@@ -43,7 +43,7 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         type=float,
-        help="cosine of the same speaker at least (default: the model's own)",
+        help="smallest cosine that counts as the same speaker (default: the model's calibrated threshold)",
     )
 
 

@@ -86,7 +86,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         choices=PRESETS,
         default=list(DEFAULT_PRESETS),
         metavar="EVALUATION",
-        help=f"whose operating points the costs are computed at: {', '.join(PRESETS)}",
+        help=f"evaluations whose operating points are used for minDCF and actDCF: {', '.join(PRESETS)}",
     )
     parser.add_argument(
         "--conditions",

@@ -18,19 +18,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from speakerlab import logs
+from speakerlab import distribution, logs
 from speakerlab.errors import SpeakerLabError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """``--help`` with defaults, keeping the example's line breaks."""
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """``--help`` that keeps the example's line breaks and names each default once, where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        help_text, default = action.help or "", action.default
+        if not action.option_strings or "default" in help_text or isinstance(default, bool):
+            return help_text
+        if default in (None, argparse.SUPPRESS, "", []):
+            return help_text
+        shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
+        return f"{help_text} (default: {shown.replace('%', '%%')})"
 
 
 def parser(module_doc: str | None) -> argparse.ArgumentParser:
     """An argument parser whose help is the module's docstring, example included."""
-    return argparse.ArgumentParser(description=module_doc, formatter_class=HelpFormatter)
+    description = (module_doc or "").replace("``", "'")
+    return argparse.ArgumentParser(prog=_prog(), description=description, formatter_class=HelpFormatter)
+
+
+def _prog() -> str | None:
+    """What people type: ``speakerlab verify``, ``python -m speakerlab.bin.train``; None for a script."""
+    name = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) or ""
+    if name.startswith("speakerlab.bin."):
+        return f"python -m {name}"
+    return sys.argv[0] if sys.argv[0].startswith("speakerlab ") else None
 
 
 def add_job_options(options: argparse.ArgumentParser) -> None:
@@ -84,7 +102,14 @@ def call(main: Callable[[argparse.Namespace], None], options: argparse.ArgumentP
 
 def run(main: Callable[[argparse.Namespace], None], options: argparse.ArgumentParser) -> None:
     """``call``, and the end of the process."""
+    refuse_conflict()
     process(lambda: call(main, options))
+
+
+def refuse_conflict() -> None:
+    """Exit with one line where another package of this name is mixed with ours."""
+    if conflict := distribution.conflict():
+        sys.exit(f"speakerlab: {conflict}")
 
 
 def keep_memory() -> None:

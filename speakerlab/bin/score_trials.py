@@ -45,7 +45,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--backend", type=Path, metavar="FILE", help="what steps/train_backend.sh wrote")
     norm = parser.add_argument_group("score normalisation")
     norm.add_argument("--norm", choices=("none", *score_norm.NORMS), default="none", help="which")
-    norm.add_argument("--top-n", type=int, default=300, help="cohort scores that as-norm takes, the highest")
+    norm.add_argument(
+        "--top-n", type=int, default=300, help="number of cohort scores, the highest ones, used by as-norm"
+    )
     norm.add_argument("--cohort", type=Path, metavar="SCP", help="embeddings of impostors, e.g. of training")
     norm.add_argument(
         "--cohort-unit",

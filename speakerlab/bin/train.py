@@ -35,7 +35,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("exp_dir", type=Path, help="where everything is written")
     parser.add_argument("--config", type=Path, default=Path("conf/config.yaml"), help="experiment settings")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
-    parser.add_argument("--valid-data", type=Path, help="data dir with trials: its EER is said each epoch")
+    parser.add_argument(
+        "--valid-data", type=Path, help="data dir with a trial list; its EER is reported after every epoch"
+    )
     parser.add_argument("--noise-data", type=Path, help="data dir of noises for augmentation")
     parser.add_argument("--rir-data", type=Path, help="data dir of room impulse responses")
     parser.add_argument("--feats-type", choices=("raw", "fbank"), default="raw", help="raw: on the fly")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from speakerlab import distribution
 from speakerlab.embed import graphs
 from speakerlab.embed.graph_cache import GraphCache
 from speakerlab.embed.onnx_session import OnnxSession
@@ -101,7 +102,7 @@ def _measured(bundle: Bundle, config: SessionConfig) -> dict[str, float]:
     if not sessions:
         raise SpeakerLabError(
             f"no back-end here runs {config.precision}; "
-            "use --precision fp32, or run: pip install 'speakerlab[onnx,openvino]'"
+            f"use --precision fp32, or run: {distribution.how_to_install('onnx', 'openvino')}"
         )
     times = dict.fromkeys(sessions, float("inf"))
     for run in range(1, NUM_RUNS + 1):  # they are warm

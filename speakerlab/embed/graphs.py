@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from speakerlab import __version__
 from speakerlab.embed.graph_cache import GraphCache
 from speakerlab.embed.session import SessionConfig
 from speakerlab.errors import DataError, SpeakerLabError
@@ -78,8 +79,8 @@ def versions(*packages: str) -> dict[str, str]:
 
 def graph_key(bundle: Bundle) -> dict[str, str]:
     """What an exported graph depends on."""
-    packages = versions("speakerlab", "torch", "onnx", "onnxscript")
-    return {"model": bundle.content_hash, "revision": str(onnx_export.REVISION), **packages}
+    ours = {"model": bundle.content_hash, "revision": str(onnx_export.REVISION), "speakerlab": __version__}
+    return {**ours, **versions("torch", "onnx", "onnxscript")}
 
 
 def machine_key() -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from speakerlab import distribution
 from speakerlab.errors import DataError, MissingExtraError
 from speakerlab.registry import nearest
 
@@ -101,7 +102,7 @@ def _client(model_id: str) -> tuple[Callable[..., Any], str]:
         from huggingface_hub import snapshot_download as of_hugging_face
     except ImportError as error:
         why = "is no file or folder here; for a model id of the Hugging Face hub"
-        raise DataError(model_id, why, f"pip install 'speakerlab[{EXTRA}]'") from error
+        raise DataError(model_id, why, distribution.how_to_install(EXTRA)) from error
     return of_hugging_face, "huggingface_hub"
 
 

@@ -32,7 +32,7 @@ def problem(line: str) -> str:
 def main(arguments: list[str]) -> bool:
     """Check every file named in ``arguments``; ``--quiet`` leaves only the exit status."""
     quiet = "--quiet" in arguments
-    problems = [] if (3, 10) <= sys.version_info[:2] <= (3, 12) else ["Python is not 3.10-3.12"]
+    problems = [] if (3, 10) <= sys.version_info[:2] <= (3, 14) else ["Python is not 3.10 to 3.14"]
     for path in (a for a in arguments if a != "--quiet"):
         text = Path(path).read_text(encoding="utf-8")
         lines = (line.split("#")[0].strip() for line in text.splitlines())

@@ -14,7 +14,9 @@ print_help() {
   printf '\nOptions (with defaults):\n'
   declared_options | sed -E 's/^([a-z0-9_]+)=("[^"]*"|[^ ]*) *(# *(.*))?$/\1\t\2\t\4/' |
     while IFS=$'\t' read -r name default help; do
-      printf '  --%-18s %s (default: %s)\n' "${name//_/-}" "$help" "${default//\"/}"
+      default=${default//\"/}
+      [[ -z $default || $help == *default:* ]] || help+=" (default: $default)"
+      printf '  --%-18s %s\n' "${name//_/-}" "$help"
     done
 }
 

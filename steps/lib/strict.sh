@@ -20,3 +20,10 @@ usage_error() {
 
 require_dir() { [[ -d $1 ]] || die "$1: no such directory; ${2:-check the path}"; }
 require_file() { [[ -s $1 ]] || die "$1: missing or empty; ${2:-check the path}"; }
+
+# require_writable PATH OPTION: PATH can be written, or the nearest folder above it that is there
+require_writable() {
+  local path=$1
+  until [[ -e $path ]]; do path=$(dirname "$path"); done
+  [[ -w $path ]] || die "$1: cannot be written; give another folder with $2"
+}

@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # first package component (or top module) -> layer
 LAYERS = {
-    "types": 0, "errors": 0, "registry": 0, "cache": 0,
+    "types": 0, "errors": 0, "registry": 0, "cache": 0, "distribution": 0,
     "config": 1, "logs": 1, "parallel": 1, "torchaudio_import": 1,
     "data": 2, "io": 2,
     "frontend": 3, "augment": 3, "nn": 3, "backend": 3, "metrics": 3,

@@ -85,6 +85,7 @@ def test_every_step_explains_itself(path):
     assert done.returncode == 0
     assert "Usage: " in done.stdout
     assert "Example: " in done.stdout
+    assert "(default: )" not in done.stdout
     done = run("bash", str(path), "--no-such-option", "1")
     assert done.returncode == 2
     assert "unknown option 'no-such-option'" in done.stderr
@@ -96,6 +97,7 @@ def test_every_command_explains_itself(name):
     done = run(sys.executable, "-m", f"speakerlab.bin.{name}", "--help")
     assert done.returncode == 0, done.stderr
     assert "Example: " in done.stdout
+    assert done.stdout.startswith(f"usage: python -m speakerlab.bin.{name} [-h]")
     assert run(sys.executable, "-m", f"speakerlab.bin.{name}", "--no-such").returncode == 2
 
 

@@ -376,3 +376,15 @@ def test_published_sizes_add_up():
     published = prepare_data.ARCHIVES.values()
     assert sum(len(f"{archive.md5}  {archive.name}\n") for archive in published) == 108
     assert sum(archive.num_bytes for archive in published) == 459_000_655
+
+
+def test_a_proxy_that_does_not_answer_is_named_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "NUM_ATTEMPTS", 1)
+    monkeypatch.setenv("http_proxy", "http://ann:secret@127.0.0.1:9")  # the port is closed
+    monkeypatch.setenv("no_proxy", "example.org")
+    archive = download.Archive("a.tgz", 10, "")
+    with pytest.raises(DataError, match=r"no answer through the proxy http://127\.0\.0\.1:9 \(.*refused"):
+        download.fetch(archive, "http://192.0.2.1", tmp_path)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(DataError, match=r"no answer \(.*refused"):
+        download.fetch(archive, "http://127.0.0.1:9", tmp_path)

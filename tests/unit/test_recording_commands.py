@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from speakerlab import cli, config
+from speakerlab import cli, config, distribution
 from speakerlab.bin import verify_speakers
 from speakerlab.hub import bundle
 
@@ -202,9 +202,8 @@ def test_the_microphone(run, monkeypatch):
     assert err.endswith("verify: the microphone cannot be used: no device\n")
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     status, _, err = run("verify", "a0.wav", "mic")
-    assert (status, err) == (
-        1, "speakerlab verify: sounddevice is not installed; run: pip install 'speakerlab[mic]'\n"
-    )  # fmt: skip
+    advice = distribution.how_to_install("mic")
+    assert (status, err) == (1, f"speakerlab verify: sounddevice is not installed; run: {advice}\n")
 
 
 def test_what_is_asked_wrongly_is_one_line_and_loses_nothing(run, folder, tmp_path):

@@ -495,7 +495,7 @@ def test_without_matplotlib_the_table_is_printed_and_the_extra_named(corpus, cap
     table = metrics(corpus)
     assert len(table) == 3
     plot = ["--system", "trained", f"{corpus}/trials", f"{corpus}/scores", "--plot-dir", f"{corpus}"]
-    with pytest.raises(MissingExtraError, match=r"matplotlib is not installed; .*speakerlab\[plot\]"):
+    with pytest.raises(MissingExtraError, match=r"matplotlib is not installed; .*requirements/plot\.txt"):
         compute_metrics.main(compute_metrics.options().parse_args(plot))
     assert capsys.readouterr().out.splitlines() == table
     assert not (corpus / "det.png").exists()

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from speakerlab import __version__
 from speakerlab import config as config_io
 from speakerlab.bin import session_arguments
-from speakerlab.embed import backends
+from speakerlab.embed import backends, graphs
 from speakerlab.embed.backends import open_session
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.graph_cache import GraphCache
@@ -100,8 +101,15 @@ def test_graphs_are_for_the_cpu(loaded, cache):
 @pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
 def test_a_missing_package_is_one_line(loaded, cache, monkeypatch, backend, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf"{package} is not installed.*\[{backend}\]"):
+    with pytest.raises(MissingExtraError, match=rf"{package} is not installed.*requirements/{backend}\.txt"):
         open_session(loaded, CPU, SessionConfig(cache, backend))
+
+
+def test_a_graph_is_made_anew_by_another_version_of_ours(loaded, monkeypatch):
+    key = graphs.graph_key(loaded)
+    assert key["speakerlab"] == __version__
+    monkeypatch.setattr(graphs, "__version__", "99")
+    assert {name for name, value in graphs.graph_key(loaded).items() if value != key[name]} == {"speakerlab"}
 
 
 def test_a_batch_of_an_extractor_takes_any_backend(loaded, cache):

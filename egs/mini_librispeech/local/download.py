@@ -9,9 +9,11 @@ import hashlib
 import http.client
 import logging
 import math
+import re
 import ssl
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +80,18 @@ def try_transfer(url: str, archive: Archive, part: Path) -> str:
             raise DataError(url, f"{error.code} {error.reason}", f"check the address, {BY_HAND}") from error
         return f"{error.code} {error.reason}"
     except PASSING as error:
-        return f"no answer ({error})"
+        return f"no answer{_through_proxy(url)} ({error})"
     num_bytes = part.stat().st_size
     return "" if num_bytes == archive.num_bytes else f"stopped at {num_bytes} of {archive.num_bytes} bytes"
+
+
+def _through_proxy(url: str) -> str:
+    """The proxy that the environment names for ``url``, without a password."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        return ""
+    return f" through the proxy {re.sub('//.*@', '//', proxy)}"
 
 
 def transfer(url: str, archive: Archive, part: Path) -> None:
