@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from speakerlab.embed.session import BACKENDS, PRECISIONS, SessionConfig
+from speakerlab.io import cache_folder
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +27,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def default() -> SessionConfig:
     """PyTorch in fp32, the threads that the launcher gives, else a thread per core, and the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     threads = int(os.environ.get("OMP_NUM_THREADS") or _num_cores())
-    return SessionConfig(cache / "speakerlab", num_threads=threads)
+    return SessionConfig(cache_folder.default(), num_threads=threads)
 
 
 def _num_cores() -> int:

@@ -79,7 +79,7 @@ def versions(*packages: str) -> dict[str, str]:
 def graph_key(bundle: Bundle) -> dict[str, str]:
     """What an exported graph depends on."""
     packages = versions("speakerlab", "torch", "onnx", "onnxscript")
-    return {"model": bundle.content_hash, "revision": str(onnx_export.REVISION), **packages}
+    return {"model": bundle.content_hash, "revision": str(onnx_file.REVISION), **packages}
 
 
 def machine_key() -> dict[str, str]:
