@@ -16,8 +16,8 @@ import torch
 from speakerlab.embed.graph_cache import GraphCache
 from speakerlab.embed.session import SessionConfig
 from speakerlab.errors import DataError, SpeakerLabError
-from speakerlab.hub import bundle as bundles
 from speakerlab.hub import onnx_export, onnx_file
+from speakerlab.io.digest import sha256
 
 if TYPE_CHECKING:
     from speakerlab.hub.bundle import Bundle
@@ -61,7 +61,7 @@ def given(bundle: Bundle, path: Path) -> Graph:
         raise DataError(path, f"is of another model than {bundle.path}", "export it from this model")
     if told["input"] != "feature":
         raise DataError(path, f"takes {told['input']}, not features", "export it with --input feature")
-    return Graph({"graph": bundles.sha256(path)}, told["precision"], lambda: path)
+    return Graph({"graph": sha256(path)}, told["precision"], lambda: path)
 
 
 def versions(*packages: str) -> dict[str, str]:

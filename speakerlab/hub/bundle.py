@@ -24,6 +24,7 @@ from speakerlab.frontend.cmvn import CmvnConfig
 from speakerlab.hub import calibration as calibrations
 from speakerlab.hub.calibration import Calibration
 from speakerlab.io import atomic
+from speakerlab.io.digest import sha256
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,15 +88,6 @@ class Bundle:
 
 def _content_hash(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def describe(

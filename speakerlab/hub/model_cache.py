@@ -17,13 +17,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speakerlab import __version__, logs
 from speakerlab.errors import ConfigError, DataError, SpeakerLabError
-from speakerlab.hub import bundle, download, onnx_file, published
-from speakerlab.hub.bundle import Bundle
+from speakerlab.hub import download, onnx_file, published
 from speakerlab.hub.published import Published
 from speakerlab.io import atomic, cache_folder
+
+if TYPE_CHECKING:
+    from speakerlab.hub.bundle import Bundle
 
 GRAPH = "waveform.onnx"
 _FAILED = "waveform.failed"  # the exporter of this version cannot: not tried at every call
@@ -47,6 +50,8 @@ class ModelCache:
             SpeakerLabError: no source has it.
             DataError: the cache cannot be written.
         """
+        from speakerlab.hub import bundle  # and torch with it
+
         path = self.path(entry)
         if path.is_dir():
             try:
@@ -76,6 +81,8 @@ class ModelCache:
 
     def _make(self, entry: Published) -> None:
         """Publish the bundle of ``entry`` and its graph together, unless another process just did."""
+        from speakerlab.hub import bundle
+
         path = self.path(entry)
         with self._locked(entry) as folder:
             if _is_intact(path):
@@ -137,6 +144,8 @@ def _key(entry: Published) -> str:
 
 
 def _is_intact(path: Path) -> bool:
+    from speakerlab.hub import bundle
+
     try:
         bundle.content_hash(path)
     except DataError:
@@ -163,7 +172,7 @@ def _export(loaded: Bundle, path: Path) -> None:
     """Write the checked waveform graph of ``loaded`` to ``path``, or a note there that it cannot be."""
     from speakerlab.hub import waveform_file
 
-    logs.notice("writing its graph for ONNX Runtime, once: starts without torch then")
+    logs.notice("writing its graph for ONNX Runtime, once (about a minute): commands need no torch then")
     try:
         with atomic.staged(path) as staged:
             waveform_file.write(loaded, staged)

@@ -99,20 +99,24 @@ def fetch(model_id: str, is_complete: Callable[[Path], bool], size: str = "size 
     except Exception as error:  # noqa: BLE001  # clients agree on no type for "not in the cache"
         logging.debug("%s is not in the cache of %s (%s)", model_id, package, _one_line(error))
     if package == MODELSCOPE and not _answers(MODELSCOPE_URL):  # its client tries for 20 s and more
-        raise DataError(model_id, f"cannot be downloaded: {MODELSCOPE_URL} does not answer")
+        raise _unavailable(model_id, f"{MODELSCOPE_URL} does not answer")
     logs.notice(f"downloading {model_id} through {package}: {size}")
     try:
         return Path(download(name, revision=revision))
     except Exception as error:  # nor on one for "no such model" or "no network"
-        why = f"cannot be downloaded ({_one_line(error)})"
-        unknown = package == MODELSCOPE and model_id not in REVISIONS
-        raise DataError(model_id, why, nearest(model_id, list(REVISIONS)) if unknown else "") from error
+        raise _unavailable(model_id, _one_line(error)) from error
+
+
+def _unavailable(model_id: str, why: str) -> DataError:
+    unknown = package_of(model_id) == MODELSCOPE and model_id not in REVISIONS
+    fix = nearest(model_id, list(REVISIONS)) if unknown else ""
+    return DataError(model_id, f"cannot be downloaded ({why})", fix)
 
 
 def _answers(url: str) -> bool:
-    """Whether a server is there, through the user's proxy if there is one; what it answers does not matter."""
+    """Whether a server is there, whatever it answers; through the user's proxy, where there is one."""
     try:
-        urllib.request.urlopen(url, timeout=PATIENCE_S).close()  # noqa: S310  # a constant of this module
+        urllib.request.urlopen(url, timeout=PATIENCE_S).close()
     except urllib.error.HTTPError:
         return True
     except OSError:

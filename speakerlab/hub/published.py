@@ -6,17 +6,16 @@ model is a further entry.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from speakerlab.hub import bundle, foreign, model_ids
-
-if TYPE_CHECKING:
-    from speakerlab.hub.bundle import Bundle
+from speakerlab import logs
+from speakerlab.hub import model_ids
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ _CAMPPLUS = Published(
     num_bytes=28_044_640,
     sha256="92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199",
     settings={
-        "frontend": {**foreign.UNIT_FBANK, "num_mels": 80, "sample_rate": 16000},
+        "frontend": {"name": "fbank", "scale": 1.0, "window": "povey", "num_mels": 80, "sample_rate": 16000},
         "model": {"name": "campplus", "embed_dim": 192},
     },
     wheel=Wheel(
@@ -119,8 +118,16 @@ _CAMPPLUS = Published(
 )
 
 TABLE: dict[str, Published] = {entry.name: entry for entry in (_CAMPPLUS,)}
-DEFAULT = _CAMPPLUS.name  # what answers where no model is named
+DEFAULT = _CAMPPLUS  # what answers where no model is named
+CHOOSE = "--model or model= names another"
 CALIBRATIONS = Path(__file__).parent / "calibrations"  # <name>.json, where there is one
+
+
+@functools.cache  # once per process
+def default() -> str:
+    """The name of the model that answers where none is named, and a line that it does."""
+    logs.notice(f"using the published model {DEFAULT.name} ({DEFAULT.spoken}); {CHOOSE}")
+    return DEFAULT.name
 
 
 def find(source: str | Path) -> Published | None:
@@ -128,9 +135,11 @@ def find(source: str | Path) -> Published | None:
 
     A file or folder of that name is meant first, whatever it is.
     """
-    text = str(source)
-    if Path(source).exists():
-        return None
+    return None if Path(source).exists() else named(str(source))
+
+
+def named(text: str) -> Published | None:
+    """The published model of the short name or id ``text``; None where there is none."""
     if text in TABLE:
         return TABLE[text]
     if not model_ids.is_id(text):
@@ -139,24 +148,37 @@ def find(source: str | Path) -> Published | None:
     return next((entry for entry in TABLE.values() if entry.model_id == model_id), None)
 
 
-def convert(entry: Published, checkpoint: Path) -> Bundle:
-    """The model in the verified file ``checkpoint``.
-
-    Raises:
-        DataError: the weights do not fit the network.
-    """
-    origin = foreign.Origin(Path(entry.model_id), "modelscope", checkpoint, checkpoint)
-    state = foreign.tensors(foreign.read_checkpoint(checkpoint), checkpoint)
-    return foreign.to_bundle(origin, entry.settings, state)
+def describe(entry: Published) -> dict[str, Any]:
+    """What the table says of ``entry``, for JSON; sources are in the order in which they are tried."""
+    wheel = {"requirement": entry.wheel.requirement, "num_bytes": entry.wheel.num_bytes}
+    hub = {"package": model_ids.package_of(entry.model_id), "model_id": entry.model_id}
+    return {
+        "name": entry.name,
+        "model_id": entry.model_id,
+        "languages": list(entry.languages),
+        "domain": entry.domain,
+        "sample_rate": entry.sample_rate,
+        "embed_dim": entry.embed_dim,
+        "num_params": entry.num_params,
+        "licence": entry.licence,
+        "num_bytes": entry.num_bytes,
+        "sha256": entry.sha256,
+        "sources": [hub, wheel],
+        "eer": dict(entry.eer),
+    }
 
 
 def save(entry: Published, checkpoint: Path, path: Path) -> None:
-    """Write the model in ``checkpoint`` as a bundle at ``path``, with all that its card says here.
+    """Write the model in the verified file ``checkpoint`` as a bundle at ``path``, its card complete.
 
     Raises:
         DataError: the weights do not fit the network, or ``path`` cannot be written.
     """
-    loaded = convert(entry, checkpoint)
+    from speakerlab.hub import bundle, foreign  # and torch with them
+
+    origin = foreign.Origin(Path(entry.model_id), "modelscope", checkpoint, checkpoint)
+    state = foreign.tensors(foreign.read_checkpoint(checkpoint), checkpoint)
+    loaded = foreign.to_bundle(origin, entry.settings, state)
     provenance = {**loaded.card["provenance"], "licence": entry.licence, "checkpoint_sha256": entry.sha256}
     bundle.save(path, loaded.model, loaded.config, loaded.card["feat_dim"], provenance)
     bundle.amend(path, card_entries(entry, bundle.content_hash(path)))
@@ -169,7 +191,7 @@ def card_entries(entry: Published, content_hash: str) -> dict[str, Any]:  # noqa
         entry: the model.
         content_hash: of the bundle, for entries that are valid for it alone.
     """
-    return {bundle.DOMAIN: entry.domain}
+    return {"domain": entry.domain}
 
 
 def card_digest(entry: Published) -> str:

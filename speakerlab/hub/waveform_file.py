@@ -30,11 +30,11 @@ def write(loaded: Bundle, path: Path) -> dict[str, str]:
         onnx_export.export_waveform(embedder, path)
     except torch.onnx.errors.OnnxExporterError as error:
         raise SpeakerLabError(f"{loaded.path}: this version of torch cannot export it") from error
-    error = onnx_check.check(path, embedder, onnx_check.waveform_inputs(embedder))
+    worst = onnx_check.check(path, embedder, onnx_check.waveform_inputs(embedder))
     found = {
         **onnx_metadata.describe(loaded),
         "precision": "fp32",
         "min_samples": str(embedder.min_samples(1)),
     }
     onnx_file.write(path, found)
-    return {**found, "relative_error": f"{error:.1e}"}
+    return {**found, "relative_error": f"{worst:.1e}"}

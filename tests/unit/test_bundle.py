@@ -20,6 +20,7 @@ from speakerlab.embed.extractor import Extractor, pick_device
 from speakerlab.errors import AudioError, ConfigError, DataError, SpeakerLabError
 from speakerlab.hub import bundle
 from speakerlab.hub.calibration import Calibration
+from speakerlab.io.digest import sha256
 from speakerlab.metrics.operating_points import OperatingPoint
 from speakerlab.types import Waveform
 
@@ -40,7 +41,7 @@ def saved(tmp_path):
 
 def rehash(path, name):
     card = json.loads((path / bundle.CARD).read_text())
-    card["sha256"][name] = bundle.sha256(path / name)
+    card["sha256"][name] = sha256(path / name)
     (path / bundle.CARD).write_text(json.dumps(card))
 
 
