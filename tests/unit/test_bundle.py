@@ -57,6 +57,20 @@ def test_what_is_loaded_is_what_was_saved(saved):
     assert not loaded.model.training
 
 
+def test_the_domain_is_of_the_card_and_changes_no_identity(saved, tmp_path):
+    path, model, config = saved
+    assert bundle.load(path).domain is None
+    before = bundle.content_hash(path)
+    bundle.amend(path, {"domain": "tones", "other": [1]})
+    found = bundle.load(path)
+    assert (found.domain, found.card["other"], found.content_hash) == ("tones", [1], before)
+    bundle.save(tmp_path / "n", model, config, 24, {}, domain="speech")
+    assert bundle.load(tmp_path / "n").domain == "speech"
+    (path / bundle.WEIGHTS).write_bytes(b"")
+    with pytest.raises(DataError, match="does not match its hash"):
+        bundle.amend(path, {"domain": "other"})
+
+
 def mapped(path):
     """Figures in kB of the mappings of a file into this process, by name."""
     figures, inside = {}, False
