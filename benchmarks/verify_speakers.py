@@ -1,7 +1,8 @@
-"""Seconds that `speakerlab verify` takes, start-up included: whole processes, a CAM++ of random weights.
+"""Seconds that `speakerlab verify` takes, start-up included: whole processes.
 
-Printed are the median and the least of several runs, with the bundle and with the file exported of it, beside
-a process that only imports torch.
+Printed are the median and the least of several runs: with no model named, that is the published one from its
+cache; with its bundle; with a bundle of random weights and the file exported of it; and of a process that
+only imports torch. The cosines of the first two agree to 1e-4, or the benchmark fails.
 
 Example: python benchmarks/verify_speakers.py a.wav b.wav
 """
@@ -9,6 +10,7 @@ Example: python benchmarks/verify_speakers.py a.wav b.wav
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from speakerlab.bin import entry
 from speakerlab.errors import SpeakerLabError
 from speakerlab.hub import bundle
 
+AGREEMENT = 1e-4
+
 
 def options() -> argparse.ArgumentParser:
     parser = entry.parser(__doc__)
@@ -31,6 +35,28 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("second", help="recording")
     parser.add_argument("--repeats", type=int, default=10, help="runs of each, in turn")
     return parser
+
+
+def cosine(command: Sequence[str]) -> float:
+    """The cosine that a call of `speakerlab verify` answers with; afterwards its model is in the cache."""
+    done = subprocess.run([*command, "--json"], check=False, stdout=subprocess.PIPE, text=True)
+    return float(json.loads(done.stdout)["cosine"])
+
+
+def published(first: str, second: str) -> dict[str, list[str]]:
+    """Calls with the published model, as kept and as a bundle, whose answers are the same.
+
+    Raises:
+        SpeakerLabError: they are not.
+    """
+    speakerlab = [sys.executable, "-m", "speakerlab.cli"]
+    kept = [*speakerlab, "verify", first, second]
+    found = cosine(kept)
+    fetched = subprocess.run([*speakerlab, "fetch", "campplus", "--json"], check=True, capture_output=True)
+    bundled = [*kept, "--model", json.loads(fetched.stdout)["path"]]
+    if abs(found - cosine(bundled)) > AGREEMENT:
+        raise SpeakerLabError(f"no model named: cosine {found:.6f}; its bundle: {cosine(bundled):.6f}")
+    return {"verify, no model named": kept, "verify, its bundle": bundled}
 
 
 def seconds(command: Sequence[str]) -> float:
@@ -59,7 +85,8 @@ def main(arguments: argparse.Namespace) -> None:
         verify = [*speakerlab, "verify", arguments.first, arguments.second, "--model"]
         commands = {
             "import torch": [sys.executable, "-c", "import torch"],
-            "verify, bundle": [*verify, str(path)],
+            **published(arguments.first, arguments.second),
+            "verify, random bundle": [*verify, str(path)],
             "verify, exported file": [*verify, graph],
         }
         for command in commands.values():

@@ -1,7 +1,8 @@
 """Stage 0 of recipe zero: make the default corpus, sessions of synthesised speakers in noisy rooms.
 
-Writes Kaldi data dirs OUT_DIR/train and OUT_DIR/test (wav.scp utt2spk spk2gender utt2dur; in test also
-trials and trials_same_gender) over FLAC files in OUT_DIR/audio. One seed gives the same bytes, whatever --nj.
+Writes Kaldi data dirs OUT_DIR/train and OUT_DIR/test (wav.scp utt2spk spk2gender utt2dur domain; in
+test also trials and trials_same_gender) over FLAC files in OUT_DIR/audio. One seed gives the same bytes,
+whatever --nj.
 
 Example: python local/prepare_data.py data/demo --nj 2
 """
@@ -34,6 +35,7 @@ from speakerlab.errors import DataError, SpeakerLabError
 from speakerlab.io import atomic
 
 MINIMA = {"num_speakers": 2, "num_test_speakers": 4, "nj": 1, "seed": 0}  # 4: two of each gender
+DOMAIN = "synthetic speech"  # what a model trained on it tells with every answer
 MANIFEST = "corpus.json"  # its presence says that the corpus is complete
 TRAIN_SESSIONS, TEST_SESSIONS = (6, 8), (4, 6)
 UTTS_PER_SESSION = 2
@@ -159,6 +161,7 @@ def write_data_dir(data_dir: Path, recorded: Sequence[Recorded]) -> None:
     write_table(data_dir / "wav.scp", [(u.utt_id, f"{source}/{s}/{u.utt_id}.flac") for s, u in pairs])
     write_table(data_dir / "utt2spk", [(u.utt_id, s) for s, u in pairs])
     write_table(data_dir / "utt2dur", [(u.utt_id, f"{u.duration_s:.3f}") for _, u in pairs])
+    write_table(data_dir / "domain", [(DOMAIN,)])
     write_table(data_dir / "spk2gender", [(one.spk_id, one.voice.gender) for one in recorded])
     minutes = sum(utt.duration_s for _, utt in pairs) / 60
     logging.info(

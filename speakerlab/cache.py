@@ -9,9 +9,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from speakerlab.errors import DataError
+
+CHOOSE = "set XDG_CACHE_HOME to another folder"
+
 
 def user_cache() -> Path:
-    """``speakerlab`` in ``XDG_CACHE_HOME`` where that is an absolute path, else in ``~/.cache``."""
+    """``speakerlab`` in ``XDG_CACHE_HOME`` where that is an absolute path, else in ``~/.cache``.
+
+    Raises:
+        DataError: this user has no home folder.
+    """
     named = os.environ.get("XDG_CACHE_HOME", "")
-    # a relative one is to be ignored: XDG Base Directory Specification
-    return (Path(named) if named.startswith("/") else Path.home() / ".cache") / "speakerlab"
+    if named.startswith("/"):  # a relative one is to be ignored: XDG Base Directory Specification
+        return Path(named) / "speakerlab"
+    try:
+        return Path.home() / ".cache" / "speakerlab"
+    except RuntimeError as error:
+        raise DataError("~", "this user has no home folder", "set XDG_CACHE_HOME to a folder") from error

@@ -27,6 +27,15 @@ def setup(program: str, job: int = 1, num_jobs: int = 1) -> None:
     )
 
 
+def notice(text: str) -> None:
+    """A line that people must see: in the log where one is set up, else on standard error as it is."""
+    root = logging.getLogger()
+    if root.handlers and root.isEnabledFor(logging.INFO):
+        logging.info("%s", text)
+    else:
+        sys.stderr.write(text + "\n")
+
+
 def progress(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """Yield ``items`` with a bar on a terminal, else a log line every 30 s with the time left."""
     if sys.stderr.isatty():

@@ -1,6 +1,6 @@
 """One object for products: embed, compare, enrol people and recognise them.
 
-``predictor = Predictor("exp/demo/model", voiceprints="people")``; ``predictor.register("ann.wav", "ann")``;
+``predictor = Predictor(voiceprints="people")``; ``predictor.register("ann.wav", "ann")``;
 ``predictor.recognition("unknown.wav").name``. Audio is any single recording that the pipeline takes.
 """
 
@@ -23,6 +23,7 @@ from speakerlab.voiceprint.folder import Voiceprint, VoiceprintFolder
 
 if TYPE_CHECKING:
     from speakerlab.embed.session import SessionConfig
+    from speakerlab.embed.waveform_graph import WaveformGraph
     from speakerlab.hub.bundle import Bundle
 
 
@@ -51,7 +52,7 @@ class Predictor:
     """A model and the people enrolled with it.
 
     Args:
-        model: what ``pipeline`` takes.
+        model: what ``pipeline`` takes; without one, the published CAM++.
         voiceprints: folder of the people; made when the first is registered.
         threshold: cosine from which on it is the same speaker; None takes the model's own, see ``pipeline``.
         ngpu: 1 takes the GPU where there is one, else the CPU; 0 the CPU.
@@ -63,7 +64,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | Path | Bundle,
+        model: str | Path | Bundle | WaveformGraph = "",
         voiceprints: str | Path | None = None,
         threshold: float | None = None,
         ngpu: int = 1,

@@ -46,6 +46,7 @@ def write_toy_data(path: Path, speakers, utterances):
                 wav.write(f"{utt_id} audio/{utt_id}.wav\n")
                 utt2spk.write(f"{utt_id} s{speaker:02d}\n")
                 ids.append(utt_id)
+    (path / "domain").write_text("toy voices\n")
     pairs = [(a, b) for n, a in enumerate(ids) for b in ids[n + 1 :]]
     lines = (f"{a} {b} {'target' if a[:3] == b[:3] else 'nontarget'}\n" for a, b in pairs)
     (path / "trials").write_text("".join(lines))

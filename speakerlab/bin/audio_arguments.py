@@ -1,25 +1,30 @@
 """What the commands for single recordings share: where audio and the model come from, and their options.
 
 ``add(parser)``; ``recording("-")`` -> the bytes of standard input; ``recording("mic:5")`` -> 5 s of the
-microphone; ``model(arguments)`` -> the model named, or the one of recipe zero.
+microphone; ``network(arguments, running)`` -> the model named, or the published one.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
+import os
 import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from speakerlab.errors import MissingExtraError, SpeakerLabError
 from speakerlab.types import Float32Array
 
-DEFAULT_MODEL = Path("exp/demo/model")  # where `bash run.sh` leaves its model
+if TYPE_CHECKING:
+    from speakerlab.embed.session import SessionConfig
+    from speakerlab.embed.waveform_graph import WaveformGraph
+
 AUDIO_HELP = "path, URL, - for standard input, or mic:SECONDS for the microphone"
 MIC_SAMPLE_RATE = 16000
 _MIC = re.compile(r"mic(?::(\d+(?:\.\d+)?))?$")
@@ -30,8 +35,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """``--model --cpu --sample-rate --json``, which all of these commands take."""
     parser.add_argument(
         "--model",
-        help="bundle, other toolkit's model, model id, or .onnx file (speakerlab export --input waveform), "
-        f"which starts fastest (default: {DEFAULT_MODEL})",
+        help="published model (speakerlab models --published), bundle, other toolkit's model, model id, or "
+        ".onnx file of speakerlab export --input waveform (default: campplus, downloaded once)",
     )
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
     parser.add_argument("--sample-rate", type=int, default=16000, help="of raw PCM, in Hz")
@@ -52,31 +57,55 @@ def add_voiceprints(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--voiceprints", type=Path, default=Path("voiceprints"), help="folder of the people")
 
 
-def model(arguments: argparse.Namespace) -> str:
-    """The model of ``--model``, else recipe zero's.
+def network(arguments: argparse.Namespace, running: SessionConfig) -> tuple[str | WaveformGraph, int]:
+    """The model of ``--model``, else the published one, and how many GPUs it may use: 0 or 1.
+
+    Of a published model it is the kept graph, which needs no torch, where that does as well: without a GPU,
+    and without a back-end, precision or graph asked for.
 
     Raises:
-        SpeakerLabError: none is named and recipe zero was not run here.
+        SpeakerLabError: a published model that no source has.
     """
-    if arguments.model:
-        return str(arguments.model)
-    if not DEFAULT_MODEL.is_dir():
-        raise SpeakerLabError(
-            f"no --model given and no {DEFAULT_MODEL} here; train one with 'bash run.sh', or download one: "
-            "--model iic/speech_campplus_sv_zh-cn_16k-common"
-        )
-    return str(DEFAULT_MODEL)
+    from speakerlab.hub import published
+
+    named = str(arguments.model or published.default())
+    if named.lower().endswith(".onnx"):
+        return named, 0
+    ngpu = _num_gpus(arguments)
+    entry = published.find(named)
+    if entry is not None and ngpu == 0 and _is_plain(arguments):
+        from speakerlab.embed import kept_graph
+
+        if (graph := kept_graph.opened(entry, running)) is not None:
+            return graph, 0
+    return named, ngpu
 
 
-def num_gpus(arguments: argparse.Namespace, model: str) -> int:
-    """1 where there is a GPU that may be used and ``model`` can use, else 0."""
-    from speakerlab.embed.waveform_graph import WaveformGraph
+def _is_plain(arguments: argparse.Namespace) -> bool:
+    """Whether no option says what runs the network, and no features are given, which a graph cannot take."""
+    asked = [getattr(arguments, "backend", None), getattr(arguments, "graph", None)]
+    audio = getattr(arguments, "audio", [])
+    features = isinstance(audio, list) and any(text.endswith(",kaldi_ark") for text in audio)
+    return not any(asked) and getattr(arguments, "precision", "fp32") == "fp32" and not features
 
-    if WaveformGraph.recognises(model):
+
+def _num_gpus(arguments: argparse.Namespace) -> int:
+    """1 where there is a GPU that may be used, else 0; torch is asked only where there may be one."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
+    if arguments.cpu or hidden or not (_has_library("libcuda.so.1") or Path("/dev/kfd").exists()):
         return 0
     import torch
 
-    return int(torch.cuda.is_available() and not arguments.cpu)
+    return int(torch.cuda.is_available())
+
+
+def _has_library(name: str) -> bool:
+    """Whether the system has the library ``name``: without libcuda, the driver's, no CUDA device is found."""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
 
 
 def recording(text: str) -> Any:

@@ -44,7 +44,8 @@ def main(arguments: argparse.Namespace) -> None:
     model = config.model.build(feat_dim=feat_dim)
     model.load_state_dict(checkpoint.average(paths))
     facts = {**provenance.read(exp_dir), "epochs": last, "averaged": [path.name for path in paths]}
-    bundle.save(arguments.model_dir, model, config.embedder, feat_dim, facts)
+    domain = facts.pop("domain", None)
+    bundle.save(arguments.model_dir, model, config.embedder, feat_dim, facts, domain=domain)
     num_params = sum(p.numel() for p in model.parameters())
     print(f"{arguments.model_dir}: mean of epochs {last - len(paths) + 1}-{last}, {num_params:,} parameters")
 

@@ -56,9 +56,12 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         DataError: no bundle, embeddings of another model, bad trials, a threshold that no cosine reaches.
     """
-    from speakerlab.hub import bundle
+    from speakerlab.hub import bundle, published
     from speakerlab.hub.calibration import Calibration
 
+    if published.find(arguments.model) is not None:
+        copy = f"speakerlab convert {arguments.model} BUNDLE"
+        raise DataError(arguments.model, "is a published model, kept as it is", f"calibrate a copy: {copy}")
     point = operating_point(arguments.operating_point)
     content_hash = bundle.content_hash(arguments.model)
     made_from = parts.made_from(arguments.embeddings_dir, "embeddings")

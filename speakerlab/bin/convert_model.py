@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
     card = model.card
     provenance, threshold = card["provenance"], card.get("threshold")
     feat_dim, calibration = card["feat_dim"], model.calibration
-    bundle.save(target, model.model, model.config, feat_dim, provenance, threshold, calibration)
+    bundle.save(target, model.model, model.config, feat_dim, provenance, threshold, calibration, model.domain)
     written = bundle.load(target)
     if arguments.json:
         print(json.dumps({"bundle": str(target), "model": written.config.model.name, **written.card}))

@@ -41,7 +41,6 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         SpeakerLabError: a model that cannot be used, no recording that can.
     """
-    model = audio_arguments.model(arguments)
     with entry.starting():
         from speakerlab.io.ark import require_key
         from speakerlab.pipeline import outputs, pipeline
@@ -51,12 +50,9 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.output_dir:
         for key in sources:
             require_key(key)
-    network = pipeline(
-        model=model,
-        ngpu=audio_arguments.num_gpus(arguments, model),
-        batch_size=arguments.batch_size,
-        running=session_arguments.config(arguments),
-    )
+    running = session_arguments.config(arguments)
+    model, ngpu = audio_arguments.network(arguments, running)
+    network = pipeline(model=model, ngpu=ngpu, batch_size=arguments.batch_size, running=running)
     found = dict(zip(sources, embed(list(sources.items()), network.embedder, network.options), strict=True))
     usable = {key: result for key, result in found.items() if isinstance(result, Embedded)}
     if arguments.output_dir:

@@ -29,12 +29,12 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         SpeakerLabError: a model or recording that cannot be used, a name that cannot be one.
     """
-    model = audio_arguments.model(arguments)
     audios = [audio_arguments.recording(text) for text in arguments.audio]
     with entry.starting():
         from speakerlab.predictor import Predictor
 
-        ngpu, running = audio_arguments.num_gpus(arguments, model), session_arguments.default()
+        running = session_arguments.default()
+        model, ngpu = audio_arguments.network(arguments, running)
         predictor = Predictor(model, arguments.voiceprints, ngpu=ngpu, running=running)
     number = predictor.register(audios, arguments.name, arguments.sample_rate)
     if arguments.json:

@@ -96,17 +96,28 @@ def _misuse(arguments: argparse.Namespace) -> str:
 
 def _write(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> dict[str, str]:
     """The checked graph with its metadata at ``path``; these, and its largest relative error."""
+    if arguments.input == "waveform":
+        from speakerlab.hub import waveform_file
+
+        found = waveform_file.write(loaded, path)
+    else:
+        found = _write_features(loaded, path, arguments)
+    logging.info("largest relative error of the fp32 graph against the network: %s", found["relative_error"])
+    return found
+
+
+def _write_features(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> dict[str, str]:
+    """``_write`` of the graph that takes features."""
     from speakerlab.hub import onnx_check, onnx_export, onnx_file, onnx_metadata
 
-    found = {**onnx_metadata.describe(loaded), "precision": arguments.precision}
-    if arguments.input == "waveform":
-        error, found["min_samples"] = _write_waveform(loaded, path)
-    else:
-        onnx_export.export(loaded.model, loaded.card["feat_dim"], path)
-        inputs = onnx_check.feature_inputs(loaded.model, loaded.card["feat_dim"])
-        error = onnx_check.check(path, loaded.model, inputs)
-        found.update(onnx_metadata.sherpa(loaded))
-    logging.info("largest relative error against the network: %.1e", error)
+    feat_dim = loaded.card["feat_dim"]
+    onnx_export.export(loaded.model, feat_dim, path)
+    error = onnx_check.check(path, loaded.model, onnx_check.feature_inputs(loaded.model, feat_dim))
+    found = {
+        **onnx_metadata.describe(loaded),
+        "precision": arguments.precision,
+        **onnx_metadata.sherpa(loaded),
+    }
     if arguments.precision != "fp32":
         found["measured_loss"] = _reduce(loaded, path, arguments)
     onnx_file.write(path, found)
@@ -131,17 +142,6 @@ def _reduce(loaded: Bundle, path: Path, arguments: argparse.Namespace) -> str:
     if not arguments.json:
         print(f"{arguments.target}: {arguments.precision}, {loss}")
     return json.dumps(loss.as_dict())
-
-
-def _write_waveform(loaded: Bundle, path: Path) -> tuple[float, str]:
-    """The graph from the waveform at ``path``; its error against torch, and the fewest samples."""
-    from speakerlab.hub import onnx_check, onnx_export
-    from speakerlab.hub.onnx_waveform import WaveformEmbedder
-
-    embedder = WaveformEmbedder(loaded.config, loaded.model).eval()
-    onnx_export.export_waveform(embedder, path)
-    error = onnx_check.check(path, embedder, onnx_check.waveform_inputs(embedder))
-    return error, str(embedder.min_samples(1))
 
 
 if __name__ == "__main__":

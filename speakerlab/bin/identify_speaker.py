@@ -36,13 +36,12 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         SpeakerLabError: a model or recording that cannot be used, nobody enrolled.
     """
-    model = audio_arguments.model(arguments)
     audio = audio_arguments.recording(arguments.audio)
     with entry.starting():
         from speakerlab.predictor import Predictor
 
-        ngpu = audio_arguments.num_gpus(arguments, model)
         running = session_arguments.default()
+        model, ngpu = audio_arguments.network(arguments, running)
         predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu, running)
     found = predictor.recognition(audio, sample_rate=arguments.sample_rate)
     print(json.dumps(dataclasses.asdict(found)) if arguments.json else text_of(found, arguments.top))

@@ -1,8 +1,9 @@
 """Print the table of the networks: parameters, multiply-adds for 2 s of features, embedding size, paper.
 
 Counts are of each published size with 80 features a frame, or as many as the network is made for.
+With --published: the trained models that can be had by name, their sources and the EERs that we measured.
 
-Example: speakerlab models --json
+Example: speakerlab models --published
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 from speakerlab import registry
 from speakerlab.bin import entry
 from speakerlab.errors import MissingExtraError
+from speakerlab.hub import download, model_ids, published
+from speakerlab.hub.published import Published
 
 NUM_FRAMES, NUM_SAMPLES = 198, 32000  # of 2 s, frames at a shift of 10 ms
 FEAT_DIM = 80
@@ -23,14 +26,38 @@ FEAT_DIM = 80
 def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = entry.parser(__doc__)
+    parser.add_argument("--published", action="store_true", help="models that `speakerlab fetch` downloads")
     parser.add_argument("--json", action="store_true", help="one JSON array instead of the table")
     return parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Print a row per variant of each registered model."""
+    """Print a row per variant of each registered model, or what is said of each published one."""
+    if arguments.published:
+        entries = list(published.TABLE.values())
+        as_json = json.dumps([published.describe(entry) for entry in entries], indent=2)
+        print(as_json if arguments.json else "\n\n".join(map(text_of, entries)))
+        return
     found = rows()
     print(json.dumps(found, indent=2) if arguments.json else table(found))
+
+
+def text_of(model: Published) -> str:
+    """What there is to know of a published model, line by line."""
+    wheel = model.wheel
+    kept, loaded = download.megabytes(model.num_bytes), download.megabytes(wheel.num_bytes)
+    hub = model_ids.package_of(model.model_id)
+    sources = f"{hub}, where it is installed ({kept}); package index, {wheel.requirement} ({loaded})"
+    rows = {
+        "id": model.model_id,
+        "languages": model.spoken,
+        "domain": model.domain,
+        "network": f"{model.num_params:,} parameters, embeddings of {model.embed_dim} numbers",
+        "licence": model.licence,
+        "sources": sources,
+        "EER": ", ".join(f"{name} {value:.2f} %" for name, value in model.eer.items()),
+    }
+    return "\n".join([model.name, *(f"  {name:10} {text}" for name, text in rows.items())])
 
 
 def rows() -> list[dict[str, Any]]:

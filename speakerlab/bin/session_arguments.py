@@ -17,7 +17,7 @@ from speakerlab.embed.session import BACKENDS, PRECISIONS, SessionConfig, num_co
 def add(parser: argparse.ArgumentParser) -> None:
     """``--backend --precision --graph``."""
     backends = (*BACKENDS, "auto")
-    parser.add_argument("--backend", choices=backends, default="torch", help="auto: the fastest here")
+    parser.add_argument("--backend", choices=backends, help="auto: the fastest here (default: torch)")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16: GPU, or OpenVINO")
     parser.add_argument(
         "--graph", type=Path, metavar="FILE", help="run this file of speakerlab export, in its precision"
@@ -32,5 +32,9 @@ def default() -> SessionConfig:
 
 def config(arguments: argparse.Namespace) -> SessionConfig:
     """``default``, with the back-end, precision and graph asked for."""
-    asked = {"backend": arguments.backend, "precision": arguments.precision, "graph": arguments.graph}
+    asked = {
+        "backend": arguments.backend or "torch",
+        "precision": arguments.precision,
+        "graph": arguments.graph,
+    }
     return dataclasses.replace(default(), **asked)

@@ -110,7 +110,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _publish_untrained(exp_dir: Path, config: ExperimentConfig, trainer: Trainer) -> None:
     facts = {**provenance.read(exp_dir), "epochs": 0}
-    bundle.save(exp_dir / "untrained", trainer.model, config.embedder, trainer.feat_dim, facts)
+    model, domain = trainer.model, facts.pop("domain", None)
+    bundle.save(exp_dir / "untrained", model, config.embedder, trainer.feat_dim, facts, domain=domain)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         SpeakerLabError: a model or recording that cannot be used.
     """
-    model = audio_arguments.model(arguments)
     pair = tuple(audio_arguments.recording(text) for text in (arguments.first, arguments.second))
     with entry.starting():
         from speakerlab.pipeline import pipeline
@@ -42,8 +41,8 @@ def main(arguments: argparse.Namespace) -> None:
 
         for audio in pair:
             find_one(audio, arguments.sample_rate)  # no list
-        ngpu = audio_arguments.num_gpus(arguments, model)
         running = session_arguments.default()
+        model, ngpu = audio_arguments.network(arguments, running)
         verify = pipeline(model=model, ngpu=ngpu, sv_threshold=arguments.threshold, running=running)
     result = verify(pair, sample_rate=arguments.sample_rate)
     print(json.dumps(result) if arguments.json else text_of(result))

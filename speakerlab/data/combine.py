@@ -43,7 +43,8 @@ def with_prefix(contents: Contents, prefix: str) -> Contents:
         for name, t in contents.trials.items()
     }
     rows = {name: {prefix + i: value for i, value in t.items()} for name, t in contents.tables.items()}
-    return Contents(DataDir(data.path, recordings, tuple(map(renamed, data.utterances))), rows, trials)
+    longer_data = DataDir(data.path, recordings, tuple(map(renamed, data.utterances)))
+    return Contents(longer_data, rows, trials, contents.domain)
 
 
 def combine(parts: Sequence[Contents]) -> Contents:
@@ -63,7 +64,15 @@ def combine(parts: Sequence[Contents]) -> Contents:
         if _is_kept(name, parts)
     }
     names = sorted({name for part in parts for name in part.trials})
-    return Contents(data, rows, {name: _joined(name, parts) for name in names})
+    return Contents(data, rows, {name: _joined(name, parts) for name in names}, _domain(parts))
+
+
+def _domain(parts: Sequence[Contents]) -> str | None:
+    """The domain that all of ``parts`` have; None where they differ."""
+    domains = {part.domain for part in parts}
+    if len(domains) > 1:
+        logging.warning("domain left out: it is %s", " or ".join(sorted(map(str, domains))))
+    return domains.pop() if len(domains) == 1 else None
 
 
 def _merged(name: str, tables: Sequence[tuple[Contents, Mapping[K, V]]]) -> dict[K, V]:

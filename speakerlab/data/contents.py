@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from speakerlab.data import tables
-from speakerlab.data.datadir import TABLES, DataDir
+from speakerlab.data.datadir import DOMAIN, TABLES, DataDir
 from speakerlab.data.faults import Report, stop
 from speakerlab.data.trials import read_trials, write_trials
 from speakerlab.errors import DataError
@@ -34,11 +34,13 @@ class Contents:
         data: recordings and utterances; its ``path`` is where they were read.
         tables: rows of each list of ``datadir.TABLES`` that there is, by file name.
         trials: trial lists by file name.
+        domain: what kind of speech it is, where a file ``domain`` tells.
     """
 
     data: DataDir
     tables: dict[str, dict[str, str]]
     trials: dict[str, TrialList]
+    domain: str | None = None
 
     @classmethod
     def load(cls, path: Path, report: Report = stop) -> Contents:
@@ -55,11 +57,11 @@ class Contents:
             rows[name] = dict(_located(path, rows[name]))
         known = set(data.utt_ids)
         lists = {file.name: read_trials(file, known, report) for file in data.trial_lists()}
-        known_files = {*_CORE, *rows, *lists, "spk2utt"}
+        known_files = {*_CORE, *rows, *lists, "spk2utt", DOMAIN}
         others = sorted(f.name for f in path.iterdir() if f.is_file() and f.name not in known_files)
         if others:
             logging.info("%s: not part of a data dir: %s", path, " ".join(others))
-        return cls(data, rows, lists)
+        return cls(data, rows, lists, data.domain())
 
     def speakers(self) -> dict[SpkId, list[UttId]]:
         """Utterance ids by speaker, both in bytewise order.
@@ -83,7 +85,8 @@ class Contents:
         rows = {}
         for name, table in self.tables.items():
             rows[name] = {key: table[key] for key in data.ids(TABLES[name]) if key in table}
-        return Contents(data, {name: table for name, table in rows.items() if table}, self._trials_of(data))
+        kept = {name: table for name, table in rows.items() if table}
+        return Contents(data, kept, self._trials_of(data), self.domain)
 
     def _trials_of(self, data: DataDir) -> dict[str, TrialList]:
         known, lists = set(data.utt_ids), {}
@@ -111,13 +114,15 @@ class Contents:
             raise DataError(path, "no utterance would be left", "keep at least one")
         refuse_same(path, self.data.path)
         path.mkdir(parents=True, exist_ok=True)
-        old = (path / name for name in (*_CORE, *TABLES, "spk2utt"))
+        old = (path / name for name in (*_CORE, *TABLES, "spk2utt", DOMAIN))
         for file in (*old, *DataDir(path, {}, ()).trial_lists()):
             file.unlink(missing_ok=True)
         for name, rows in self.tables.items():
             tables.write_table(path / name, sorted(rows.items()))
         for name, trials in self.trials.items():
             write_trials(path / name, trials)
+        if self.domain is not None:
+            tables.write_table(path / DOMAIN, [(self.domain,)])
         utterances, recordings = self.data.utterances, self.data.recordings.values()
         if utterances[0].spk_id is not None:
             tables.write_table(path / "utt2spk", ((u.utt_id, str(u.spk_id)) for u in utterances))

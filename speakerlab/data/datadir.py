@@ -13,12 +13,13 @@ from pathlib import Path
 
 from speakerlab.data import tables
 from speakerlab.data.faults import REPAIR, Report, stop
-from speakerlab.data.lines import LineIndex
+from speakerlab.data.lines import LineIndex, lines
 from speakerlab.errors import DataError
 from speakerlab.types import RecId, Recording, Segment, SpkId, Utterance, UttId
 
 # table -> what its keys are; values of feats.scp and vad.scp are as written (archives are relative to the
 # working directory, as in Kaldi)
+DOMAIN = "domain"  # a file of one line
 TABLES = {
     "feats.scp": "utterance",
     "vad.scp": "utterance",
@@ -107,6 +108,20 @@ class DataDir:
         """The trial lists: files named ``trials`` or ``trials_*`` without a dot, sorted."""
         files = (f for f in self.path.iterdir() if f.name == "trials" or f.name.startswith("trials_"))
         return sorted(f for f in files if f.is_file() and "." not in f.name)
+
+    def domain(self) -> str | None:
+        """The line in the file ``domain``: what kind of speech this is, such as ``synthetic speech``.
+
+        Raises:
+            DataError: the file holds more than a line, or none.
+        """
+        path = self.path / DOMAIN
+        if not path.exists():
+            return None
+        found = [line.decode().strip() for _, line in lines(path)]
+        if len(found) != 1 or not found[0]:
+            raise DataError(path, f"has {len(found)} lines", "write one line: what kind of speech this is")
+        return found[0]
 
     def ids(self, kind: str) -> dict[str, None]:
         """All ids of ``kind`` (a value of ``TABLES``), in order."""

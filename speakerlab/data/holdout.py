@@ -81,7 +81,7 @@ def _halved(contents: Contents) -> Contents:
     if len(tables) < len(contents.tables):
         logging.info("features and VAD of the held-out speakers are of whole utterances: left out")
     halved = DataDir(data.path, data.recordings, tuple(utterances))
-    return Contents(halved, {**tables, "utt2dur": durations}, {})
+    return Contents(halved, {**tables, "utt2dur": durations}, {}, contents.domain)
 
 
 def _halves(utterance: Utterance, duration_s: float) -> list[tuple[Utterance, float]]:

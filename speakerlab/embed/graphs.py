@@ -17,8 +17,8 @@ from speakerlab import __version__
 from speakerlab.embed.graph_cache import GraphCache
 from speakerlab.embed.session import SessionConfig
 from speakerlab.errors import DataError, SpeakerLabError
-from speakerlab.hub import bundle as bundles
 from speakerlab.hub import onnx_export, onnx_file
+from speakerlab.io.digest import sha256
 
 if TYPE_CHECKING:
     from speakerlab.hub.bundle import Bundle
@@ -62,7 +62,7 @@ def given(bundle: Bundle, path: Path) -> Graph:
         raise DataError(path, f"is of another model than {bundle.path}", "export it from this model")
     if told["input"] != "feature":
         raise DataError(path, f"takes {told['input']}, not features", "export it with --input feature")
-    return Graph({"graph": bundles.sha256(path)}, told["precision"], lambda: path)
+    return Graph({"graph": sha256(path)}, told["precision"], lambda: path)
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -79,7 +79,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 def graph_key(bundle: Bundle) -> dict[str, str]:
     """What an exported graph depends on."""
-    ours = {"model": bundle.content_hash, "revision": str(onnx_export.REVISION), "speakerlab": __version__}
+    ours = {"model": bundle.content_hash, "revision": str(onnx_file.REVISION), "speakerlab": __version__}
     return {**ours, **versions("torch", "onnx", "onnxscript")}
 
 

@@ -32,6 +32,7 @@ class WaveformGraph:
         min_samples: the fewest that it takes.
         threshold: the cosine from which on its publisher says "same speaker", where there is one.
         calibration: the bundle's, where it had one.
+        domain: what speech it was trained on, where that is known.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class WaveformGraph:
     min_samples: int
     threshold: float | None = None
     calibration: Calibration | None = None
+    domain: str | None = None
 
     @staticmethod
     def recognises(model: str | Path) -> bool:
@@ -71,6 +73,7 @@ class WaveformGraph:
             min_samples=int(told["min_samples"]),
             threshold=float(told["threshold"]) if "threshold" in told else None,
             calibration=calibrations.from_content(calibration) if calibration else None,
+            domain=told.get("domain"),
         )
 
     def from_waveform(self, utt_id: str, waveform: Waveform) -> Float32Array:

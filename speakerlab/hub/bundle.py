@@ -2,7 +2,8 @@
 
 ``save(Path("exp/model"), model, config, feat_dim, provenance)`` writes ``model.safetensors``,
 ``config.yaml`` and ``bundle.json``; ``load(Path("exp/model"))`` gives the network back, or refuses.
-``calibrate(Path("exp/model"), calibration)`` adds or replaces its calibration and leaves the rest as it is.
+``calibrate(Path("exp/model"), calibration)`` adds or replaces its calibration and leaves the rest as it is,
+``amend`` any other entry of its card.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from speakerlab.frontend.cmvn import CmvnConfig
 from speakerlab.hub import calibration as calibrations
 from speakerlab.hub.calibration import Calibration
 from speakerlab.io import atomic
+from speakerlab.io.digest import sha256
 
 if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "bundle.json"
+DOMAIN = "domain"  # entry of the card
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Bundle:
         path: its folder.
         config: front end, normalisation and network settings.
         model: the network in eval mode on the CPU: feats [B, T, F], lengths [B] -> [B, E].
-        card: the content of ``bundle.json``: feat_dim, embed_dim, num_params, sha256, provenance, threshold.
+        card: the content of ``bundle.json``: feat_dim, embed_dim, num_params, sha256, provenance, threshold,
+            domain.
     """
 
     path: Path
@@ -67,6 +71,11 @@ class Bundle:
         return self.card.get("threshold")
 
     @property
+    def domain(self) -> str | None:
+        """What speech it was trained on, in one line, where that is known."""
+        return self.card.get(DOMAIN)
+
+    @property
     def calibration(self) -> Calibration | None:
         """From cosines to log-likelihood ratios, and the threshold of an operating point; None without one.
 
@@ -81,21 +90,13 @@ def _content_hash(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def describe(
     model: nn.Module,
     feat_dim: int,
     hashes: Mapping[str, str],
     provenance: Mapping[str, Any],
     threshold: float | None,
+    domain: str | None = None,
 ) -> dict[str, Any]:
     """The card of a bundle; ``hashes`` identify its weights and its settings."""
     card = {
@@ -106,7 +107,8 @@ def describe(
         "sha256": dict(hashes),
         "provenance": dict(provenance),
     }
-    return card if threshold is None else {**card, "threshold": threshold}
+    known = {"threshold": threshold, DOMAIN: domain}
+    return {**card, **{key: value for key, value in known.items() if value is not None}}
 
 
 def save(
@@ -117,6 +119,7 @@ def save(
     provenance: Mapping[str, Any],
     threshold: float | None = None,
     calibration: Calibration | None = None,
+    domain: str | None = None,
 ) -> None:
     """Publish ``model`` as a bundle at ``path``, replacing an older one whole, its calibration too.
 
@@ -137,7 +140,7 @@ def save(
         config = replace(config, model=replace(config.model, config=settings))
         (staged / CONFIG).write_text(config_io.dump(config), encoding="utf-8")
         hashes = {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)}
-        card = describe(model, feat_dim, hashes, provenance, threshold)
+        card = describe(model, feat_dim, hashes, provenance, threshold, domain)
         (staged / CARD).write_text(_as_text(card, calibration), encoding="utf-8")
         if path.exists():
             path.rename(old)
@@ -163,6 +166,15 @@ def calibrate(path: Path, calibration: Calibration) -> None:
         DataError: no intact bundle; nothing is changed then.
     """
     atomic.write_text(path / CARD, _as_text(_read_card(path), calibration))
+
+
+def amend(path: Path, entries: Mapping[str, Any]) -> None:
+    """Add ``entries`` to the card of the bundle at ``path``, or replace them, in one step.
+
+    Raises:
+        DataError: no intact bundle; nothing is changed then.
+    """
+    atomic.write_text(path / CARD, _as_text({**_read_card(path), **entries}, None))
 
 
 def _as_text(card: Mapping[str, Any], calibration: Calibration | None) -> str:

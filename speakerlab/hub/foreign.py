@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from speakerlab import config as config_io
 from speakerlab.errors import DataError
 from speakerlab.hub import bundle
+from speakerlab.io.digest import sha256
 from speakerlab.registry import nearest
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def to_bundle(
     model = config.model.build(feat_dim=feat_dim)
     bundle.load_strict(model, state, origin.weights)
     hashes = {
-        origin.weights.name: bundle.sha256(origin.weights),
+        origin.weights.name: sha256(origin.weights),
         bundle.CONFIG: hashlib.sha256(config_io.dump(config).encode()).hexdigest(),
     }
     provenance = {"source": str(origin.path), "format": origin.format}

@@ -1,22 +1,28 @@
 """Model ids: fetched once through the hub's own client, then found in its cache, offline too.
 
-``fetch("iic/speech_campplus_sv_zh-cn_16k-common", is_complete)`` -> folder. Owner ``iic`` (formerly ``damo``)
-is ModelScope's, every other owner the Hugging Face hub's.
+``fetch("iic/speech_campplus_sv_zh-cn_16k-common", is_complete)`` -> folder. ``iic/NAME`` (formerly
+``damo/NAME``) is ModelScope's, ``hf:OWNER/NAME`` the Hugging Face hub's; nothing else is an id, so that a
+mistyped path is not looked for at a hub.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from speakerlab import distribution
+from speakerlab import logs
 from speakerlab.errors import DataError, MissingExtraError
 from speakerlab.registry import nearest
 
 EXTRA = "hub"
+MODELSCOPE, HUGGING_FACE = "modelscope", "huggingface_hub"  # packages of the clients
+MODELSCOPE_URL = "https://www.modelscope.cn"
+PATIENCE_S = 5.0
 # Verification models of ModelScope's speech lab and their tested revisions; None is the newest.
 REVISIONS: dict[str, str | None] = {
     f"iic/speech_{name}": revision
@@ -54,8 +60,8 @@ REVISIONS: dict[str, str | None] = {
 
 
 def is_id(source: str) -> bool:
-    """Whether ``source`` has the form ``owner/name``."""
-    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.+-]*", source, re.ASCII) is not None
+    """Whether ``source`` has the form ``iic/NAME``, ``damo/NAME`` or ``hf:OWNER/NAME``."""
+    return re.fullmatch(r"(iic|damo|hf:[\w-][\w.-]*)/[\w-][\w.+-]*", source, re.ASCII) is not None
 
 
 def resolve(model_id: str) -> tuple[str, str | None]:
@@ -66,44 +72,70 @@ def resolve(model_id: str) -> tuple[str, str | None]:
     return model_id, REVISIONS.get(model_id)
 
 
-def fetch(model_id: str, is_complete: Callable[[Path], bool]) -> Path:
+def package_of(model_id: str) -> str:
+    """The client that serves ``model_id``."""
+    return HUGGING_FACE if model_id.startswith("hf:") else MODELSCOPE
+
+
+def fetch(model_id: str, is_complete: Callable[[Path], bool], size: str = "size not known before") -> Path:
     """The folder of ``model_id`` in its client's cache, downloaded if it is not there whole.
+
+    Args:
+        model_id: an id, see ``is_id``.
+        is_complete: whether a folder holds all of the model.
+        size: what the line before a download says of it.
 
     Raises:
         MissingExtraError: the client is not installed.
         DataError: there is no such model, or it cannot be reached.
     """
     model_id, revision = resolve(model_id)
-    download, package = _client(model_id)
+    download, package = _client(model_id), package_of(model_id)
+    name = model_id.removeprefix("hf:")
     try:
-        cached = Path(download(model_id, revision=revision, local_files_only=True))
+        cached = Path(download(name, revision=revision, local_files_only=True))
         if is_complete(cached):
             return cached
     except Exception as error:  # noqa: BLE001  # clients agree on no type for "not in the cache"
-        logging.info("%s is not in the cache of %s (%s)", model_id, package, _one_line(error))
-    logging.info("downloading %s through %s", model_id, package)
+        logging.debug("%s is not in the cache of %s (%s)", model_id, package, _one_line(error))
+    if package == MODELSCOPE and not _answers(MODELSCOPE_URL):  # its client tries for 20 s and more
+        raise _unavailable(model_id, f"{MODELSCOPE_URL} does not answer")
+    logs.notice(f"downloading {model_id} through {package}: {size}")
     try:
-        return Path(download(model_id, revision=revision))
+        return Path(download(name, revision=revision))
     except Exception as error:  # nor on one for "no such model" or "no network"
-        why = f"is no file or folder here, and cannot be downloaded ({_one_line(error)})"
-        unknown = package == "modelscope" and model_id not in REVISIONS
-        raise DataError(model_id, why, nearest(model_id, list(REVISIONS)) if unknown else "") from error
+        raise _unavailable(model_id, _one_line(error)) from error
 
 
-def _client(model_id: str) -> tuple[Callable[..., Any], str]:
-    """``snapshot_download`` of the client that serves ``model_id``, and its package."""
-    if model_id.startswith("iic/"):
-        try:
-            from modelscope.hub.snapshot_download import snapshot_download as of_modelscope
-        except ImportError as error:
-            raise MissingExtraError("modelscope", EXTRA) from error
-        return of_modelscope, "modelscope"
+def _unavailable(model_id: str, why: str) -> DataError:
+    unknown = package_of(model_id) == MODELSCOPE and model_id not in REVISIONS
+    fix = nearest(model_id, list(REVISIONS)) if unknown else ""
+    return DataError(model_id, f"cannot be downloaded ({why})", fix)
+
+
+def _answers(url: str) -> bool:
+    """Whether a server is there, whatever it answers; through the user's proxy, where there is one."""
     try:
+        urllib.request.urlopen(url, timeout=PATIENCE_S).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _client(model_id: str) -> Callable[..., Any]:
+    """``snapshot_download`` of the client that serves ``model_id``."""
+    package = package_of(model_id)
+    try:
+        if package == MODELSCOPE:
+            from modelscope.hub.snapshot_download import snapshot_download as of_modelscope
+
+            return of_modelscope  # type: ignore[no-any-return]
         from huggingface_hub import snapshot_download as of_hugging_face
     except ImportError as error:
-        why = "is no file or folder here; for a model id of the Hugging Face hub"
-        raise DataError(model_id, why, distribution.how_to_install(EXTRA)) from error
-    return of_hugging_face, "huggingface_hub"
+        raise MissingExtraError(package, EXTRA) from error
+    return of_hugging_face
 
 
 def _one_line(error: Exception) -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from speakerlab.hub.onnx_waveform import WaveformEmbedder
 
 OPSET = 18
-REVISION = 2  # of what is written for a network: kept graphs of another are made anew
 EXAMPLE = (2, 345)  # utterances, frames: any size above min_frames gives the same graph
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from speakerlab.errors import DataError, MissingExtraError
 
+REVISION = 2  # of what onnx_export writes for a network: kept graphs of another are made anew
 # The hash is of the whole file, with zeros where it stands itself.
 _SEAL = "file_sha256"
 _BLANK = "0" * 64

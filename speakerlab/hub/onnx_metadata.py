@@ -20,7 +20,7 @@ SHERPA_FBANK = FbankConfig(high_hz=-400.0, snip_edges=False)
 
 
 def describe(bundle: Bundle) -> dict[str, str]:
-    """Metadata of any model: ``frontend`` and ``cmvn`` (JSON), sizes, identity, threshold, calibration.
+    """Metadata: ``frontend`` and ``cmvn`` (JSON), sizes, identity, domain, threshold, calibration.
 
     ``speakerlab export`` adds ``precision``, for waveforms ``min_samples``, and what the precision loses.
     """
@@ -36,6 +36,8 @@ def describe(bundle: Bundle) -> dict[str, str]:
         "content_hash": bundle.content_hash,
         "speakerlab_version": __version__,
     }
+    if bundle.domain is not None:
+        found["domain"] = bundle.domain
     if bundle.threshold is not None:
         found["threshold"] = repr(float(bundle.threshold))
     if (calibration := bundle.calibration) is not None:

@@ -17,6 +17,7 @@ import numpy as np
 from speakerlab.embed.session import SessionConfig
 from speakerlab.embed.waveform_graph import WaveformGraph
 from speakerlab.errors import AudioError, SpeakerLabError
+from speakerlab.hub import published
 from speakerlab.pipeline import outputs
 from speakerlab.pipeline.decision import Decision, Threshold, decide, threshold_of
 from speakerlab.pipeline.embedding import Embedded, EmbedOptions, embed
@@ -34,7 +35,7 @@ NO_SCORE = "No similarity score output"  # ModelScope's words
 
 def pipeline(
     task: str = TASK,
-    model: str | Path | Bundle = "",
+    model: str | Path | Bundle | WaveformGraph = "",
     ngpu: int = 1,
     output_dir: str | Path | None = None,
     batch_size: int = 1,
@@ -47,8 +48,9 @@ def pipeline(
 
     Args:
         task: ``speaker-verification``.
-        model: a bundle, a folder or file that ``load_model`` reads, a model id, or an ``.onnx`` file of
-            ``speakerlab export --input waveform``, which needs no torch and runs in ONNX Runtime on the CPU.
+        model: a bundle, a folder or file that ``load_model`` reads, a published model's name or id, or an
+            ``.onnx`` file of ``speakerlab export --input waveform``, which needs no torch and runs in ONNX
+            Runtime on the CPU. Without one: the published CAM++ (``hub.published``), downloaded once.
         ngpu: 1 takes the GPU where there is one, else the CPU; 0 the CPU.
         output_dir: where every call writes its files; None writes none.
         batch_size: utterances in one network call.
@@ -65,20 +67,20 @@ def pipeline(
     """
     if task != TASK:
         raise SpeakerLabError(f"task is '{task}'; this pipeline does '{TASK}'")
-    if isinstance(model, str) and not model:
-        raise SpeakerLabError("no model given; train one (bash run.sh) or give a model id")
     if ngpu not in (0, 1):
         raise SpeakerLabError(f"ngpu is {ngpu}, not 0 or 1; for more, start one process per GPU (infer.sh)")
     options = EmbedOptions(batch_size)
-    loaded, embedder = _opened(model, ngpu, running)
+    loaded, embedder = _opened(model or published.default(), ngpu, running)
     if sv_threshold is not None:
         threshold_of(loaded, sv_threshold)
     folder = Path(output_dir) if output_dir else None
     return Pipeline(loaded, embedder, options, sv_threshold, folder, allow_commands)
 
 
-def _opened(model: str | Path | Bundle, ngpu: int, running: SessionConfig | None) -> _Opened:
+def _opened(model: str | Path | Bundle | WaveformGraph, ngpu: int, running: SessionConfig | None) -> _Opened:
     """The model, to decide and to embed with; of an exported file both are one."""
+    if isinstance(model, WaveformGraph):
+        return model, model
     if isinstance(model, str | Path) and WaveformGraph.recognises(model):
         if running and (running.backend == "openvino" or running.precision != "fp32" or running.graph):
             raise SpeakerLabError(f"{model} is run in ONNX Runtime as it was exported, in no other way")

@@ -57,6 +57,7 @@ def claim(exp_dir: Path, config: ExperimentConfig, corpus: TrainCorpus, *, overw
     atomic.write_text(exp_dir / "speakers.txt", "\n".join(corpus.speakers) + "\n")
     facts = {**environment(), "train_data_hash": data_hash, "num_speakers": len(corpus.speakers)}
     facts["num_utterances"] = len(corpus.data.utterances)
+    facts["domain"] = corpus.data.domain()
     facts["hours"] = round(float(corpus.durations_s.sum()) / 3600, 4)
     atomic.write_text(marker, json.dumps(facts, indent=2) + "\n")
 

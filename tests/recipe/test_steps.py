@@ -62,6 +62,8 @@ def test_the_driver_ends_with_a_table_and_a_plot(finished):
     assert (work / "exp/results/det.png").read_bytes().startswith(b"\x89PNG")
     page = (work / "exp/results/report.html").read_text()
     assert all(f"<h2>{name}</h2>" in page for name in ("Results", "Plots", "Training", "Settings"))
+    cards = [json.loads((work / "exp" / name / "bundle.json").read_text()) for name in ("model", "untrained")]
+    assert [card["domain"] for card in cards] == ["toy voices"] * 2
     rows = json.loads((work / "exp/results/metrics.json").read_text())["rows"]
     assert rows[0]["num_targets"] == 5 * 3
     assert rows[0]["intervals"]["num_speakers"] == 5

@@ -20,6 +20,7 @@ from speakerlab.embed.extractor import Extractor, pick_device
 from speakerlab.errors import AudioError, ConfigError, DataError, SpeakerLabError
 from speakerlab.hub import bundle
 from speakerlab.hub.calibration import Calibration
+from speakerlab.io.digest import sha256
 from speakerlab.metrics.operating_points import OperatingPoint
 from speakerlab.types import Waveform
 
@@ -40,7 +41,7 @@ def saved(tmp_path):
 
 def rehash(path, name):
     card = json.loads((path / bundle.CARD).read_text())
-    card["sha256"][name] = bundle.sha256(path / name)
+    card["sha256"][name] = sha256(path / name)
     (path / bundle.CARD).write_text(json.dumps(card))
 
 
@@ -54,6 +55,20 @@ def test_what_is_loaded_is_what_was_saved(saved):
     feats = torch.randn(2, 50, 24)
     assert torch.equal(loaded.model(feats), model(feats))
     assert not loaded.model.training
+
+
+def test_the_domain_is_of_the_card_and_changes_no_identity(saved, tmp_path):
+    path, model, config = saved
+    assert bundle.load(path).domain is None
+    before = bundle.content_hash(path)
+    bundle.amend(path, {"domain": "tones", "other": [1]})
+    found = bundle.load(path)
+    assert (found.domain, found.card["other"], found.content_hash) == ("tones", [1], before)
+    bundle.save(tmp_path / "n", model, config, 24, {}, domain="speech")
+    assert bundle.load(tmp_path / "n").domain == "speech"
+    (path / bundle.WEIGHTS).write_bytes(b"")
+    with pytest.raises(DataError, match="does not match its hash"):
+        bundle.amend(path, {"domain": "other"})
 
 
 def mapped(path):

@@ -210,6 +210,26 @@ def test_combine_data_keeps_ids_apart_with_prefixes(folder, tmp_path):
         call(combine_data, folder, tmp_path / "other", folder)
 
 
+def test_the_domain_goes_where_the_data_go(folder, tmp_path, caplog):
+    (folder / "domain").write_text("synthetic speech\n")
+    call(subset_data, folder, tmp_path / "part", "--num-speakers", 2)
+    call(make_validation, folder, tmp_path / "train", tmp_path / "valid", "--num-speakers", 4)
+    call(combine_data, tmp_path / "both", folder, tmp_path / "part", "--prefix")
+    for name in ("part", "train", "valid", "both"):
+        assert (tmp_path / name / "domain").read_text() == "synthetic speech\n"
+        assert DataDir.load(tmp_path / name).domain() == "synthetic speech"
+    for text, told in (("telephone\n", "synthetic speech or telephone"), (None, "None or synthetic speech")):
+        (tmp_path / "part/domain").unlink()
+        if text:
+            (tmp_path / "part/domain").write_text(text)
+        call(combine_data, tmp_path / "both", folder, tmp_path / "part", "--prefix")
+        assert not (tmp_path / "both/domain").exists()
+        assert f"domain left out: it is {told}" in caplog.text
+    (folder / "domain").write_text("one\ntwo\n")
+    with pytest.raises(DataError, match=r"domain: has 2 lines; write one line"):
+        call(subset_data, folder, tmp_path / "part", "--num-speakers", 2)
+
+
 def test_make_validation_writes_two_valid_data_dirs(folder, tmp_path, capsys):
     for name in ("a", "b"):
         call(

@@ -93,7 +93,14 @@ def lists(contents: Contents) -> dict[str, object]:
     trials = {
         n: (list(t.enroll_ids), list(t.test_ids), t.labels.tolist()) for n, t in contents.trials.items()
     }
-    return {"r": contents.data.recordings, "u": contents.data.utterances, "t": contents.tables, "l": trials}
+    data = contents.data
+    return {
+        "r": data.recordings,
+        "u": data.utterances,
+        "t": contents.tables,
+        "l": trials,
+        "d": contents.domain,
+    }
 
 
 def faults_of(folder: Path, **needs: bool) -> list[str]:
@@ -284,7 +291,7 @@ def contents_of_any_kind(draw) -> Contents:
     if pairs:
         enroll_ids, test_ids = map(list, zip(*sorted(pairs), strict=True))
         trials["trials_x"] = TrialList(enroll_ids, test_ids, np.arange(len(pairs), dtype=np.int8) % 2)
-    return Contents(data, tables, trials)
+    return Contents(data, tables, trials, draw(st.none() | st.just("synthetic speech")))
 
 
 @settings(max_examples=10, deadline=None)

@@ -426,7 +426,7 @@ def test_our_bundle_is_loaded_as_it_was_saved(modelscope, tmp_path):
 def test_nothing_and_something_else(tmp_path):
     with pytest.raises(DataError, match="is not a bundle .* ModelScope .* WeSpeaker"):
         load_model(tmp_path)
-    with pytest.raises(DataError, match="no such file or folder, and no model id"):
+    with pytest.raises(DataError, match="no such file or folder; .* iic/NAME of ModelScope"):
         load_model(tmp_path / "nothing" / "here")
 
 

@@ -1,7 +1,9 @@
 """Model ids: which client is asked for what, once; the cache first; clear words when there is nothing."""
 
+import http.server
 import json
 import sys
+import threading
 import types
 
 import pytest
@@ -52,6 +54,7 @@ def modelscope(tmp_path, files, monkeypatch):
     for name in ("modelscope", "modelscope.hub"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(model_ids, "_answers", lambda _: True)
     return hub
 
 
@@ -97,13 +100,37 @@ def test_out_of_reach(modelscope):
     with pytest.raises(DataError) as error:
         load_model("iic/speech_campplus_sv_zh-cn_16k-comon")
     text = str(error.value)
-    assert "is no file or folder here, and cannot be downloaded (ConnectionError: no route)" in text
+    assert "cannot be downloaded (ConnectionError: no route)" in text
     assert "did you mean 'iic/speech_campplus_sv_zh-cn_16k-common'" in text
     assert "\n" not in text
 
 
-def test_other_owners_are_of_the_hugging_face_hub(hugging_face):
-    load_model("someone/some-tdnn")
+def test_a_hub_that_does_not_answer_is_not_waited_for(modelscope, monkeypatch):
+    monkeypatch.setattr(model_ids, "_answers", lambda _: False)
+    with pytest.raises(
+        DataError, match=r"cannot be downloaded \(https://www.modelscope.cn does not answer\)"
+    ):
+        load_model(TDNN)
+    assert modelscope.calls == [(TDNN, None, True)]
+
+
+def test_whether_a_server_answers():
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(403)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert model_ids._answers(url)
+    assert not model_ids._answers(url)
+
+
+def test_models_of_the_hugging_face_hub_are_named_as_such(hugging_face):
+    load_model("hf:someone/some-tdnn")
     assert hugging_face.calls == [("someone/some-tdnn", None, True), ("someone/some-tdnn", None, False)]
 
 
@@ -112,8 +139,20 @@ def test_clients_that_are_not_installed(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"modelscope is not installed; .*requirements/hub\.txt"):
         load_model(TDNN)
-    with pytest.raises(DataError, match=r"exp/model: is no file or folder here; .*requirements/hub\.txt"):
-        load_model("exp/model")
+    with pytest.raises(MissingExtraError, match=r"huggingface_hub is not installed; .*requirements/hub\.txt"):
+        load_model("hf:someone/model")
+
+
+def test_a_mistyped_path_is_not_looked_for_at_a_hub(hugging_face, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exp" / "model").mkdir(parents=True)
+    with pytest.raises(DataError) as error:
+        load_model("exp/modle")
+    text = str(error.value)
+    assert text.startswith("exp/modle: no such file or folder; did you mean exp/model? ")
+    assert "hf:OWNER/NAME of Hugging Face" in text
+    assert "\n" not in text
+    assert not hugging_face.calls
 
 
 def test_a_folder_is_no_id(modelscope, tmp_path, monkeypatch):
@@ -124,10 +163,28 @@ def test_a_folder_is_no_id(modelscope, tmp_path, monkeypatch):
     assert not modelscope.calls
 
 
-@pytest.mark.parametrize("source", ["model", "a/b/c", "/a/b", "./b", "../b", "a/", "a b/c", "~/x", "a/.."])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "model",
+        "a/b/c",
+        "/a/b",
+        "./b",
+        "../b",
+        "a/",
+        "a b/c",
+        "~/x",
+        "a/..",
+        "owner/name",
+        "hf:name",
+        "hf:a/b/c",
+        "iic/",
+        "iic/../x",
+    ],
+)
 def test_what_has_not_the_form_of_an_id(source):
     assert not model_ids.is_id(source)
-    with pytest.raises(DataError, match="no such file or folder|is not a bundle"):
+    with pytest.raises(DataError, match="no such file or folder; |is not a bundle"):
         load_model(source)
 
 

@@ -331,7 +331,6 @@ def test_a_gpu_is_taken_where_there_is_one_unless_ngpu_is_0(model, monkeypatch):
         ({"ngpu": 2}, "ngpu is 2, not 0 or 1"),
         ({"batch_size": 0}, "batch_size is 0, 1 is the least"),
         ({"sv_threshold": 1.5}, "the threshold 1.5 is no cosine"),
-        ({"model": ""}, "no model given"),
         ({"model": "no/where/at/all"}, "no such file or folder"),
     ],
 )

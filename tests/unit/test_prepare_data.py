@@ -76,6 +76,7 @@ def test_both_sets_load_and_share_no_speaker(corpus):
     speakers = [{utt.spk_id for utt in data.utterances} for data in (train, test)]
     assert [len(ids) for ids in speakers] == [2, 4]
     assert not speakers[0] & speakers[1]
+    assert train.domain() == test.domain() == "synthetic speech"
     for data, ids in zip((train, test), speakers, strict=True):
         assert all(utt.utt_id.startswith(f"{utt.spk_id}-") for utt in data.utterances)
         assert sorted(data.table("spk2gender").values()) == ["f"] * (len(ids) // 2) + ["m"] * (len(ids) // 2)
