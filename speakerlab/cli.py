@@ -21,6 +21,7 @@ COMMANDS = {
     "embed": ("embed_audio", "embeddings of recordings or a wav.scp"),
     "train": ("train", "train a network on a data dir (what stage 4 of run.sh runs)"),
     "fetch": ("fetch_model", "download a published model, once; where it is"),
+    "adapt": ("adapt_model", "adapt a model to your recordings, without labels: its threshold for them"),
     "models": ("list_models", "table of the networks and their sizes; --published: of models to fetch"),
     "metrics": ("compute_metrics", "EER, minDCF and more of scores, ours or another toolkit's"),
     "convert": ("convert_model", "write a model of another toolkit as a bundle"),

@@ -15,7 +15,7 @@ import numpy as np
 
 from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.pipeline import pipeline
-from speakerlab.pipeline.decision import Decision, Threshold, decide, threshold_of
+from speakerlab.pipeline.decision import Decision, Threshold, decide, judged, threshold_of
 from speakerlab.pipeline.embedding import Embedded, EmbedOptions, embed
 from speakerlab.pipeline.sources import find_one
 from speakerlab.types import Float32Array
@@ -32,12 +32,13 @@ class Recognition:
     """Who it is, of the people enrolled.
 
     Attributes:
-        name: the person, or None where nobody reaches the threshold or there is not enough speech.
-        score: cosine with the nearest person, whether accepted or not.
+        name: the person, or None where nobody reaches the threshold or there is no decision.
+        score: with the nearest person, whether accepted or not: a cosine, or an adapted model's score.
         nearest: that person.
-        ranking: everybody's cosine by name, highest first.
+        ranking: everybody's score by name, highest first.
         threshold: what the score is compared with.
         reasons: why there is no decision; empty where there is one.
+        notes: what to know about the decision.
     """
 
     name: str | None
@@ -46,6 +47,19 @@ class Recognition:
     ranking: dict[str, float]
     threshold: Threshold
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, with model, domain, calibration and threshold as in every answer."""
+        return {
+            "name": self.name,
+            "score": self.score,
+            "nearest": self.nearest,
+            "ranking": self.ranking,
+            **self.threshold.as_dict(),
+            "reasons": list(self.reasons),
+            "notes": list(self.notes),
+        }
 
 
 class Predictor:
@@ -54,7 +68,7 @@ class Predictor:
     Args:
         model: what ``pipeline`` takes; without one, the published CAM++.
         voiceprints: folder of the people; made when the first is registered.
-        threshold: cosine from which on it is the same speaker; None takes the model's own, see ``pipeline``.
+        threshold: score from which on it is the same speaker; None takes the model's own, see ``pipeline``.
         ngpu: 1 takes the GPU where there is one, else the CPU; 0 the CPU.
         running: back-end, precision and threads of the network, see ``pipeline``.
 
@@ -72,6 +86,11 @@ class Predictor:
     ) -> None:
         self._pipeline = pipeline(model=model, ngpu=ngpu, sv_threshold=threshold, running=running)
         self._voiceprints = Path(voiceprints) if voiceprints is not None else None
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """The model's name, content hash and domain, under the names of every answer's JSON."""
+        return self._pipeline.identity
 
     def predict(self, audio: Any, sample_rate: int = 16000) -> Float32Array:
         """The embedding, float32 [E], of one recording; ``sample_rate`` in Hz is of arrays and raw PCM.
@@ -136,14 +155,15 @@ class Predictor:
             DataError: nobody is enrolled; a folder of another model.
         """
         in_force = self._threshold(threshold)
-        models = self._people().models()
+        models = self._people().models(in_force.average)
         (heard,) = self._hear([audio], sample_rate)
-        cosines = models.matrix @ (heard.embedding / np.linalg.norm(heard.embedding))
-        ranking = sorted(zip(models.ids, cosines.tolist(), strict=True), key=lambda one: (-one[1], one[0]))
+        scores = in_force.score_models(models.matrix, heard.embedding)
+        ranking = sorted(zip(models.ids, scores.tolist(), strict=True), key=lambda one: (-one[1], one[0]))
         nearest, score = ranking[0]
-        reasons = heard.heard.speech.reasons
-        accepted = score >= in_force.cosine and not reasons
-        return Recognition(nearest if accepted else None, score, nearest, dict(ranking), in_force, reasons)
+        reasons, notes, _ = judged({"": heard.heard.speech}, in_force)
+        accepted = not reasons and in_force.score is not None and score >= in_force.score
+        name = nearest if accepted else None
+        return Recognition(name, score, nearest, dict(ranking), in_force, reasons, notes)
 
     def get_users(self) -> list[str]:
         """Names of the people enrolled, sorted."""

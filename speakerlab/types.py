@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from speakerlab.errors import DataError
 
+SYNTHETIC = "synthetic speech"  # domain of data and models that hold no voice of a person
+
 UttId = NewType("UttId", str)
 RecId = NewType("RecId", str)
 SpkId = NewType("SpkId", str)

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,25 @@ def _has_library(name: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def score_text(score: float, told: Mapping[str, Any]) -> str:
+    """A score beside the threshold of an answer: ``0.7312 (cosine; threshold 0.4690, calibrated)``."""
+    kind = "adapted score" if (told["calibration"] or {}).get("kind") == "adaptation" else "cosine"
+    if told["threshold"] is None:
+        return f"{score:.4f} ({kind}; no threshold)"
+    return f"{score:.4f} ({kind}; threshold {told['threshold']:.4f}, {told['threshold_origin']})"
+
+
+def model_text(told: Mapping[str, Any]) -> str:
+    """The model of an answer, what it was trained on, and what its decisions were calibrated on."""
+    known = told["calibration"] or {}
+    parts = (
+        told["model"],
+        f"trained on {told['domain']}" if told["domain"] else "",
+        f"decides for {known['domain']}" if known.get("domain") else "",
+    )
+    return ", ".join(filter(None, parts))
 
 
 def recording(text: str) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speakerlab.backend import calibration as backend_calibration
 from speakerlab.backend import enrolment
@@ -25,7 +26,10 @@ from speakerlab.errors import DataError
 from speakerlab.io import parts
 from speakerlab.io.ark import read_embeddings
 from speakerlab.metrics.operating_points import PRESETS, OperatingPoint
-from speakerlab.types import ScoreTable
+from speakerlab.types import ScoreTable, TrialList
+
+if TYPE_CHECKING:
+    from speakerlab.hub.conditions import Conditions
 
 
 def options() -> argparse.ArgumentParser:
@@ -72,6 +76,7 @@ def main(arguments: argparse.Namespace) -> None:
     trained = logistic(Inputs.of({"cosine": cosines}), arguments.prior)
     (scale,), offset = trained.raw_scales()
     known = trained.provenance
+    domain, conditions = _heard_in(arguments.trials, cosines.trials)
     try:
         calibration = Calibration(
             scale=scale,
@@ -82,12 +87,25 @@ def main(arguments: argparse.Namespace) -> None:
             trials=known.trials,
             num_targets=known.num_targets,
             num_nontargets=known.num_nontargets,
+            domain=domain or "",
+            conditions=conditions,
         )
     except ValueError as error:
         fix = "choose another --operating-point, or calibrate on other trials"
         raise DataError(arguments.trials, str(error), fix) from error
     bundle.calibrate(arguments.model, calibration)
     print(f"{arguments.model}: {summary(trained)}; threshold {calibration.threshold:.4f} at {point}")
+
+
+def _heard_in(trials: Path, pairs: TrialList) -> tuple[str | None, Conditions | None]:
+    """Domain of the data dir that ``trials`` lies in, and its recordings' conditions, where it has audio."""
+    from speakerlab.data.datadir import DataDir
+    from speakerlab.hub.conditions import Conditions
+
+    if not (trials.parent / "wav.scp").is_file():
+        return None, None
+    data = DataDir.load(trials.parent)
+    return data.domain(), Conditions.of_data(data, {*pairs.enroll_ids, *pairs.test_ids})
 
 
 def plain_cosines(embeddings: Path, trials: Path) -> ScoreTable:

@@ -50,10 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
     if target.exists() and not arguments.overwrite:
         raise DataError(target, "exists", "add --overwrite to replace it")
     model = load_model(arguments.source, arguments.ssl_frontend)
-    card = model.card
-    provenance, threshold = card["provenance"], card.get("threshold")
-    feat_dim, calibration = card["feat_dim"], model.calibration
-    bundle.save(target, model.model, model.config, feat_dim, provenance, threshold, calibration, model.domain)
+    bundle.copy(model, target, model.rule)
     written = bundle.load(target)
     if arguments.json:
         print(json.dumps({"bundle": str(target), "model": written.config.model.name, **written.card}))

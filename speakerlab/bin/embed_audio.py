@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.output_dir:
         outputs.write(arguments.output_dir, [found], {})
     if arguments.json:
-        print(json.dumps({key: _plain(result) for key, result in found.items()}))
+        print(json.dumps({key: _plain(result, network.identity) for key, result in found.items()}))
     elif arguments.output_dir:
         print(f"{arguments.output_dir}/xvector.scp: {len(usable):,} embeddings")
     else:
@@ -86,12 +87,13 @@ def _sources(arguments: argparse.Namespace) -> dict[str, Source]:
     return sources
 
 
-def _plain(result: Embedded | AudioError) -> dict[str, Any]:
+def _plain(result: Embedded | AudioError, model: Mapping[str, str | None]) -> dict[str, Any]:
     """What JSON can hold of one result."""
     if isinstance(result, AudioError):
         return {"error": str(result)}
     reasons = list(result.heard.speech.reasons)
-    return {"spk_embedding": result.embedding.tolist(), "audio": result.heard.as_dict(), "reasons": reasons}
+    found = {"spk_embedding": result.embedding.tolist(), "audio": result.heard.as_dict(), "reasons": reasons}
+    return {**found, **model}
 
 
 if __name__ == "__main__":

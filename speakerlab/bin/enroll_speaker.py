@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
         predictor = Predictor(model, arguments.voiceprints, ngpu=ngpu, running=running)
     number = predictor.register(audios, arguments.name, arguments.sample_rate)
     if arguments.json:
-        print(json.dumps({"name": arguments.name, "voiceprints": number}))
+        print(json.dumps({"name": arguments.name, "voiceprints": number, **predictor.identity}))
     else:
         print(f"{arguments.name}: {number} voiceprint{'s' if number > 1 else ''} in {arguments.voiceprints}")
 

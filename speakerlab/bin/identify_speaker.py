@@ -1,6 +1,6 @@
 """Who of the people enrolled speaks, if anybody?
 
-Exit status: 0 somebody enrolled, 3 nobody enrolled, 4 not enough speech to decide, 1 an error.
+Exit status: 0 somebody enrolled, 3 nobody enrolled, 4 no decision, 1 an error.
 
 Example: speakerlab identify unknown.wav --voiceprints people --top 3
 """
@@ -8,7 +8,6 @@ Example: speakerlab identify unknown.wav --voiceprints people --top 3
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -44,16 +43,18 @@ def main(arguments: argparse.Namespace) -> None:
         model, ngpu = audio_arguments.network(arguments, running)
         predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu, running)
     found = predictor.recognition(audio, sample_rate=arguments.sample_rate)
-    print(json.dumps(dataclasses.asdict(found)) if arguments.json else text_of(found, arguments.top))
+    print(json.dumps(found.as_dict()) if arguments.json else text_of(found, arguments.top))
     sys.exit(0 if found.name is not None else 4 if found.reasons else 3)
 
 
 def text_of(found: Recognition, top: int) -> str:
     """The decision, the reasons where there is none, and the nearest people."""
     decision = "uncertain" if found.reasons else "nobody enrolled here" if found.name is None else found.name
-    threshold = found.threshold
     lines = [f"decision   {decision}", *(f"because    {why}" for why in found.reasons)]
-    lines.append(f"threshold  {threshold.cosine:.4f} (cosine, {threshold.origin})")
+    told = found.threshold.as_dict()
+    lines.append(f"score      {audio_arguments.score_text(found.score, told)}")
+    lines.append(f"model      {audio_arguments.model_text(told)}")
+    lines += [f"note       {what}" for what in found.notes]
     nearest = list(found.ranking.items())[:top]
     return "\n".join([*lines, *(f"{score:10.4f} {name}" for name, score in nearest)])
 

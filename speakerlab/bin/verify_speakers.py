@@ -1,6 +1,6 @@
 """Are two recordings of one speaker? Score, threshold, decision, and how sure it is.
 
-Exit status: 0 the same speaker, 3 different speakers, 4 not enough speech to decide, 1 an error.
+Exit status: 0 the same speaker, 3 different speakers, 4 no decision, 1 an error.
 
 Example: speakerlab verify ann1.wav ann2.wav --json
 """
@@ -11,6 +11,8 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from speakerlab.bin import audio_arguments, entry, session_arguments
 
@@ -49,24 +51,33 @@ def main(arguments: argparse.Namespace) -> None:
     sys.exit(EXIT[result["label"]])
 
 
-def text_of(result: dict[str, object]) -> str:
-    """The decision in three lines, and the reasons where there is none."""
+def text_of(result: Mapping[str, Any]) -> str:
+    """The decision in four lines, the reasons where there is none, and notes."""
     lines = [
-        f"decision   {WORDS[str(result['label'])]}",
-        f"score      {result['cosine']:.4f} (cosine; threshold {result['threshold']:.4f}, "
-        f"{result['threshold_origin']})",
-        f"confidence {confidence(result['llr'])}",
+        f"decision   {WORDS[result['label']]}",
+        f"score      {audio_arguments.score_text(result['score'], result)}",
+        f"confidence {confidence(result)}",
+        f"model      {audio_arguments.model_text(result)}",
     ]
-    if result["label"] == "Different" and isinstance(result["llr"], float) and result["llr"] > 0:
+    if result["label"] == "Different" and (result["llr"] or 0) > 0:
         lines.append("note       not likely enough for the operating point that the threshold is for")
-    reasons = result["reasons"]
-    return "\n".join([*lines, *(f"because    {why}" for why in reasons)])  # type: ignore[attr-defined]
+    lines += [f"because    {why}" for why in result["reasons"]]
+    return "\n".join([*lines, *(f"note       {what}" for what in result["notes"])])
 
 
-def confidence(llr: object) -> str:
-    """What a log-likelihood ratio (natural log) says, in words; None is a model that is not calibrated."""
-    if not isinstance(llr, float):
-        return "not known: the model is not calibrated (steps/calibrate_model.sh)"
+def confidence(result: Mapping[str, Any]) -> str:
+    """How sure the decision is, in words: odds where the calibration is known to hold for the recordings."""
+    llr, known = result["llr"], result["calibration"]
+    if known is None:
+        return "not known: the model is not calibrated (steps/calibrate_model.sh, speakerlab adapt)"
+    if result["inside_calibration"] is False:
+        return "not known: the calibration does not hold for these recordings"
+    if llr is None:
+        low, high = known["false_accept_interval"]
+        wanted = known["false_accept"]
+        return f"{wanted:.2%} of strangers were to reach the adapted threshold; {low:.2%} to {high:.2%} do"
+    if result["inside_calibration"] is None:
+        return f"log-likelihood ratio {llr:+.2f}, if the calibration ({known['made_of']}) holds here"
     odds = math.exp(min(abs(llr), 50.0))
     side = "the same speaker" if llr >= 0 else "different speakers"
     return f"{min(odds, 1e6):,.3g} times as likely from {side} (log-likelihood ratio {llr:+.2f})"

@@ -39,6 +39,7 @@ MIN_LAG_SPREAD = 0.03  # standard deviation of the log of the pitch period
 MIN_SHAPE_SPREAD_DB = 4.2  # mean over bands of the standard deviation of level-free band energies
 NUM_BANDS = 20
 BANDS_HZ = (100.0, 7000.0)
+BAND_FLOOR_DB = 55.0  # below the loudest band there is no speech, see _bandwidth_hz
 _TINY = np.float32(1e-12)  # far below one 16-bit step squared
 _BLOCK_FRAMES = 250  # analysed together: they fit the cache, and memory stays flat over hours
 
@@ -53,6 +54,8 @@ class SpeechCheck:
         level_db: RMS of the loudest twentieth of the frames, dB over full scale; None likewise.
         clipped: share of samples in flat tops, in 0..1; None likewise.
         reasons: why no decision should rest on it, in words; empty where one may.
+        bandwidth_hz: how far the spectrum reaches; about 4000 for telephone speech, at whatever rate it is
+            stored; None likewise.
     """
 
     duration_s: float
@@ -60,6 +63,7 @@ class SpeechCheck:
     level_db: float | None
     clipped: float | None
     reasons: tuple[str, ...]
+    bandwidth_hz: float | None = None
 
 
 def check(waveform: Waveform) -> SpeechCheck:
@@ -72,7 +76,20 @@ def check(waveform: Waveform) -> SpeechCheck:
     reasons = [lack] if lack else []
     if clipped > MAX_CLIPPED and (speech_s > 0 or level_db >= MIN_LEVEL_DB):
         reasons.append(f"clipped: {clipped:.0%} of the samples")
-    return SpeechCheck(waveform.duration_s, speech_s, level_db, clipped, tuple(reasons))
+    reach = _bandwidth_hz(analysis, waveform.sample_rate)
+    return SpeechCheck(waveform.duration_s, speech_s, level_db, clipped, tuple(reasons), reach)
+
+
+def _bandwidth_hz(analysis: _Analysis, rate: int) -> float:
+    """Upper edge of the highest band that comes within ``BAND_FLOOR_DB`` of the loudest one.
+
+    By the loud twentieth of the frames in each band, since fricatives alone fill the upper ones. Measured on
+    real speech: the band below 7 kHz stays within 46 dB, in wide-band recordings from telephones too; after a
+    telephone channel (3.4 kHz, mu-law) it lies 68 dB below and more, what is left being the codec's noise.
+    """
+    loud_db = np.percentile(analysis.bands_db, 95, axis=0)
+    edges = _band_edges_hz(rate)[1:]
+    return float(edges[np.flatnonzero(loud_db >= loud_db.max() - BAND_FLOOR_DB)[-1]])
 
 
 def _lack(duration_s: float, speech_s: float, level_db: float) -> str:
@@ -137,7 +154,7 @@ def _analyse_frames(frames: Float32Array, rate: int) -> tuple[Float32Array, ...]
     spectrum = np.fft.rfft(centred * window, size)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
     voicing, lag_s = _pitch(power * _between(hz, *VOICING_BAND_HZ), window, rate)
-    bands = power @ _band_weights(hz, min(BANDS_HZ[1], 0.475 * rate)) * np.float32(2 / (length * size))
+    bands = power @ _band_weights(hz, _band_edges_hz(rate)) * np.float32(2 / (length * size))
     energy = np.einsum("tn,tn->t", centred, centred) / np.float32(length)
     return 10 * np.log10(energy + _TINY), voicing, lag_s, 10 * np.log10(bands + _TINY)
 
@@ -146,9 +163,13 @@ def _between(hz: npt.NDArray[Any], low: float, high: float) -> Float32Array:
     return ((hz >= low) & (hz < high)).astype(np.float32)
 
 
-def _band_weights(hz: npt.NDArray[Any], top_hz: float) -> Float32Array:
+def _band_edges_hz(rate: int) -> npt.NDArray[np.float64]:
+    """Edges of the bands, [bands + 1], of audio at ``rate`` Hz."""
+    return np.geomspace(BANDS_HZ[0], min(BANDS_HZ[1], 0.475 * rate), NUM_BANDS + 1)
+
+
+def _band_weights(hz: npt.NDArray[Any], edges: npt.NDArray[np.float64]) -> Float32Array:
     """0 or 1 [bins, bands]: the bins of each band, the nearest one where none lies within."""
-    edges = np.geomspace(BANDS_HZ[0], top_hz, NUM_BANDS + 1)
     bands = np.stack([_between(hz, low, high) for low, high in itertools.pairwise(edges)], axis=1)
     for band in np.flatnonzero(bands.sum(axis=0) == 0):
         bands[np.abs(hz - edges[band]).argmin(), band] = 1

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ from pathlib import Path
 from speakerlab.embed.onnx_session import OnnxSession
 from speakerlab.embed.session import Session
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
-from speakerlab.hub import calibration as calibrations
 from speakerlab.hub import onnx_file
-from speakerlab.hub.calibration import Calibration
+from speakerlab.hub import rule as rules
+from speakerlab.hub.rule import Rule
 from speakerlab.types import Float32Array, Waveform
 
 
@@ -26,22 +25,24 @@ class WaveformGraph:
 
     Attributes:
         path: where it is.
+        name: of the published model that it is, else its path.
         session: runs it: samples in, embeddings out.
         content_hash: that of the bundle it was made of; embeddings of equal ones may be compared.
         sample_rate: the rate, in Hz, that waveforms must have.
         min_samples: the fewest that it takes.
         threshold: the cosine from which on its publisher says "same speaker", where there is one.
-        calibration: the bundle's, where it had one.
+        rule: how scores become decisions, where the bundle knew.
         domain: what speech it was trained on, where that is known.
     """
 
     path: Path
+    name: str
     session: Session
     content_hash: str
     sample_rate: int
     min_samples: int
     threshold: float | None = None
-    calibration: Calibration | None = None
+    rule: Rule | None = None
     domain: str | None = None
 
     @staticmethod
@@ -63,16 +64,15 @@ class WaveformGraph:
         if name != "waveform":
             raise DataError(path, f"takes {name}, not recordings", "export it with --input waveform")
         told: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-        calibration = json.loads(told.get("calibration", "{}"))
-        calibration.pop("threshold", None)  # follows from the rest
         return cls(
             path=path,
+            name=told.get("name", str(path)),
             session=OnnxSession(session),
             content_hash=told["content_hash"],
             sample_rate=int(told["sample_rate"]),
             min_samples=int(told["min_samples"]),
             threshold=float(told["threshold"]) if "threshold" in told else None,
-            calibration=calibrations.from_content(calibration) if calibration else None,
+            rule=rules.of_metadata(told),
             domain=told.get("domain"),
         )
 

@@ -2,8 +2,8 @@
 
 ``save(Path("exp/model"), model, config, feat_dim, provenance)`` writes ``model.safetensors``,
 ``config.yaml`` and ``bundle.json``; ``load(Path("exp/model"))`` gives the network back, or refuses.
-``calibrate(Path("exp/model"), calibration)`` adds or replaces its calibration and leaves the rest as it is,
-``amend`` any other entry of its card.
+``calibrate(Path("exp/model"), rule)`` adds or replaces its calibration or adaptation and leaves the rest as
+it is, ``amend`` any other entry of its card.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from speakerlab import config as config_io
 from speakerlab.config import Component, component
 from speakerlab.errors import DataError
 from speakerlab.frontend.cmvn import CmvnConfig
-from speakerlab.hub import calibration as calibrations
+from speakerlab.hub import rule as rules
+from speakerlab.hub.adaptation import Adaptation
 from speakerlab.hub.calibration import Calibration
+from speakerlab.hub.rule import Rule
 from speakerlab.io import atomic
 from speakerlab.io.digest import sha256
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "bundle.json"
-DOMAIN = "domain"  # entry of the card
+DOMAIN, NAME = "domain", "name"  # entries of the card
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Bundle:
         return _content_hash(self.card["sha256"])
 
     @property
+    def name(self) -> str:
+        """Its published name, else its path."""
+        return str(self.card.get(NAME, self.path))
+
+    @property
     def threshold(self) -> float | None:
         """The cosine from which on its publisher says "same speaker", where there is one."""
         return self.card.get("threshold")
@@ -76,14 +83,25 @@ class Bundle:
         return self.card.get(DOMAIN)
 
     @property
-    def calibration(self) -> Calibration | None:
-        """From cosines to log-likelihood ratios, and the threshold of an operating point; None without one.
+    def rule(self) -> Rule | None:
+        """How its scores become decisions; None without a calibration and without an adaptation.
 
         Raises:
             DataError: it was changed by hand, or made for another model.
         """
-        entry = self.card.get(calibrations.KEY)
-        return entry and calibrations.from_card(entry, self.content_hash, self.path / CARD)
+        return rules.of_card(self.card, self.content_hash, self.path / CARD)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The rule, where it is a calibration."""
+        found = self.rule
+        return found if isinstance(found, Calibration) else None
+
+    @property
+    def adaptation(self) -> Adaptation | None:
+        """The rule, where it is an adaptation."""
+        found = self.rule
+        return found if isinstance(found, Adaptation) else None
 
 
 def _content_hash(hashes: Mapping[str, str]) -> str:
@@ -118,10 +136,10 @@ def save(
     feat_dim: int,
     provenance: Mapping[str, Any],
     threshold: float | None = None,
-    calibration: Calibration | None = None,
+    rule: Rule | None = None,
     domain: str | None = None,
 ) -> None:
-    """Publish ``model`` as a bundle at ``path``, replacing an older one whole, its calibration too.
+    """Publish ``model`` as a bundle at ``path``, replacing an older one whole, its rule too.
 
     Raises:
         DataError: it cannot be written.
@@ -141,7 +159,7 @@ def save(
         (staged / CONFIG).write_text(config_io.dump(config), encoding="utf-8")
         hashes = {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)}
         card = describe(model, feat_dim, hashes, provenance, threshold, domain)
-        (staged / CARD).write_text(_as_text(card, calibration), encoding="utf-8")
+        (staged / CARD).write_text(_as_text(card, rule), encoding="utf-8")
         if path.exists():
             path.rename(old)
         staged.rename(path)
@@ -149,7 +167,7 @@ def save(
 
 
 def content_hash(path: Path) -> str:
-    """``Bundle.content_hash`` of the bundle at ``path``, whatever its calibration; no network is built.
+    """``Bundle.content_hash`` of the bundle at ``path``, whatever its rule; no network is built.
 
     Raises:
         DataError: a file is missing or does not match its hash.
@@ -157,15 +175,27 @@ def content_hash(path: Path) -> str:
     return _content_hash(_read_card(path)["sha256"])
 
 
-def calibrate(path: Path, calibration: Calibration) -> None:
-    """Store ``calibration`` in the bundle at ``path``, replacing an older one, in one step.
+def copy(model: Bundle, path: Path, rule: Rule | None) -> None:
+    """Publish a loaded model, be it of another toolkit, as a bundle at ``path`` with ``rule``.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    card = model.card
+    size, provenance = card["feat_dim"], card["provenance"]
+    save(path, model.model, model.config, size, provenance, model.threshold, rule, model.domain)
+
+
+def calibrate(path: Path, rule: Rule) -> None:
+    """Store ``rule`` in the bundle at ``path``, replacing an older one, in one step.
 
     Weights, settings and content hash stay as they are: embeddings extracted with the bundle stay valid.
 
     Raises:
         DataError: no intact bundle; nothing is changed then.
     """
-    atomic.write_text(path / CARD, _as_text(_read_card(path), calibration))
+    card = {key: value for key, value in _read_card(path).items() if key not in rules.KEYS}
+    atomic.write_text(path / CARD, _as_text(card, rule))
 
 
 def amend(path: Path, entries: Mapping[str, Any]) -> None:
@@ -177,10 +207,9 @@ def amend(path: Path, entries: Mapping[str, Any]) -> None:
     atomic.write_text(path / CARD, _as_text({**_read_card(path), **entries}, None))
 
 
-def _as_text(card: Mapping[str, Any], calibration: Calibration | None) -> str:
-    if calibration is not None:
-        entry = calibrations.to_card(calibration, _content_hash(card["sha256"]))
-        card = {**card, calibrations.KEY: entry}
+def _as_text(card: Mapping[str, Any], rule: Rule | None) -> str:
+    if rule is not None:
+        card = {**card, **rules.entry(rule, _content_hash(card["sha256"]))}
     return json.dumps(card, indent=2) + "\n"
 
 
@@ -191,15 +220,14 @@ def load(path: Path) -> Bundle:
     loaded before does not notice; writing into the file itself it would.
 
     Raises:
-        DataError: a file is missing, its content or the calibration does not match its hash, or the
-            weights do not fit the network that ``config.yaml`` describes.
+        DataError: a file is missing, its content or the rule does not match its hash, or the weights do not
+            fit the network that ``config.yaml`` describes.
         ConfigError: ``config.yaml`` is not valid for this version.
     """
     from safetensors.torch import load_file
 
     card = _read_card(path)
-    if calibrations.KEY in card:
-        calibrations.from_card(card[calibrations.KEY], _content_hash(card["sha256"]), path / CARD)
+    rules.of_card(card, _content_hash(card["sha256"]), path / CARD)
     config = config_io.load_alone(EmbedderConfig, path / CONFIG)
     model = config.model.build(feat_dim=card["feat_dim"])
     load_strict(model, load_file(path / WEIGHTS), path / WEIGHTS, assign=True)

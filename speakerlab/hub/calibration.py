@@ -1,29 +1,26 @@
-"""The calibration of a bundle: from the cosine of two embeddings to a log-likelihood ratio and a decision.
+"""The calibration of a model: from the score of two embeddings to a log-likelihood ratio and a decision.
 
-It stands in ``bundle.json``, under its own hash and beside the hash of the weights and settings it was made
-for: it travels with them, and is refused where it was changed or belongs to another model.
+It stands in ``bundle.json`` (``card_entry``) and travels with weights and settings.
 ``bundle.load(path).calibration.threshold``; ``bundle.calibrate(path, calibration)`` stores one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from speakerlab.errors import DataError
+from speakerlab.hub.conditions import Conditions
 from speakerlab.metrics.operating_points import OperatingPoint
 
 KEY = "calibration"
+FIX = "calibrate the model again: steps/calibrate_model.sh"
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """LLR = ``scale`` * cosine + ``offset``, of a model's plain embeddings (no mean subtracted).
+    """LLR = ``scale`` * score + ``offset``; the score is the cosine of plain embeddings, or an adaptation's.
 
     Attributes:
         scale: positive.
@@ -34,6 +31,8 @@ class Calibration:
         trials: the list it was trained on.
         num_targets: target trials of that list.
         num_nontargets: its non-target trials.
+        domain: what speech that was, in one line; empty where it is not known.
+        conditions: the recordings it holds for; None where they are not known.
 
     Raises:
         ValueError: a number that is not finite, a scale that is not positive, a threshold that is no cosine.
@@ -47,6 +46,8 @@ class Calibration:
     trials: str
     num_targets: int
     num_nontargets: int
+    domain: str = ""
+    conditions: Conditions | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and math.isfinite(self.offset)):
@@ -61,49 +62,20 @@ class Calibration:
 
     @property
     def threshold(self) -> float:
-        """The cosine whose LLR is the Bayes threshold of ``point``: from there on accepting costs less."""
+        """The score whose LLR is the Bayes threshold of ``point``: from there on accepting costs less."""
         return (self.point.bayes_threshold - self.offset) / self.scale
 
-    def llr(self, cosine: float) -> float:
-        """Log-likelihood ratio of a cosine, natural log."""
-        return self.scale * cosine + self.offset
+    def llr(self, score: float) -> float:
+        """Log-likelihood ratio of a score, natural log."""
+        return self.scale * score + self.offset
 
 
 def from_content(content: Mapping[str, Any]) -> Calibration:
-    """The calibration of which ``dataclasses.asdict`` made ``content``.
+    """The calibration of which ``dataclasses.asdict`` made ``content``, in JSON or out of it.
 
     Raises:
-        KeyError, TypeError, ValueError: there is none.
+        KeyError, TypeError, ValueError, AttributeError: there is none.
     """
-    return Calibration(**{**content, "point": OperatingPoint(**content["point"])})
-
-
-def to_card(calibration: Calibration, model: str) -> dict[str, Any]:
-    """The entry of a card for the model whose content hash is ``model``."""
-    content = {"model": model, **asdict(calibration)}
-    return {**content, "sha256": _digest(content)}
-
-
-def from_card(entry: Any, model: str, path: Path) -> Calibration:
-    """What ``to_card`` made of a calibration for the model whose content hash is ``model``.
-
-    Raises:
-        DataError: the entry was changed, or was made for another model; ``path`` is the card.
-    """
-    fix = "calibrate the model again: steps/calibrate_model.sh"
-    try:
-        content = {key: value for key, value in entry.items() if key != "sha256"}
-        intact = entry["sha256"] == _digest(content)
-        made_for = content.pop("model")
-        calibration = from_content(content)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(path, f"its calibration is damaged ({error})", fix) from error
-    if not intact:
-        raise DataError(path, "its calibration does not match its hash", fix)
-    if made_for != model:
-        raise DataError(path, "its calibration was made for another model", fix)
-    return calibration
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    known = content.get("conditions")
+    conditions = known and Conditions.from_content(known)
+    return Calibration(**{**content, "point": OperatingPoint(**content["point"]), "conditions": conditions})

@@ -36,6 +36,7 @@ _DEFAULTS: Mapping[tuple[str, ...], Any] = {
     ("frontend_conf", "lfr_m"): 1,
     ("frontend_conf", "lfr_n"): 1,
 }
+THRESHOLD = 0.9465  # of this model alone; the default of FunASR's speaker-verification pipeline
 _BEHIND_THE_EMBEDDING = ("decoder.resnet1_bn.", "decoder.resnet2_", "decoder.output_dense.")
 
 
@@ -71,7 +72,7 @@ def load(path: Path) -> Bundle:
         "cmvn": {"mean": False},
         "model": _model(config.get("encoder_conf") or {}, config.get("decoder_conf") or {}),
     }
-    return foreign.to_bundle(origin, settings, state)
+    return foreign.to_bundle(origin, settings, state, THRESHOLD)
 
 
 def _front_end(conf: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from speakerlab.errors import DataError, MissingExtraError
+from speakerlab.hub import rule as rules
+from speakerlab.hub.rule import Rule
+from speakerlab.io import atomic
 
 REVISION = 2  # of what onnx_export writes for a network: kept graphs of another are made anew
 # The hash is of the whole file, with zeros where it stands itself.
@@ -48,6 +51,20 @@ def sealed(path: Path) -> bytes:
     if data[start:end] != _digest(data):
         raise DataError(path, "is damaged: it does not match its hash", _FIX)
     return data
+
+
+def with_rule(path: Path, out: Path, rule: Rule) -> None:
+    """Publish the file ``path`` that ``write`` wrote as ``out``, with ``rule`` in place of the one it had.
+
+    Raises:
+        DataError: see ``sealed``; or ``out`` cannot be written.
+        MissingExtraError: onnx is not installed.
+    """
+    told = read(path)
+    kept = {key: value for key, value in told.items() if key not in {"input", _SEAL, *rules.KEYS}}
+    with atomic.staged(out) as staged:
+        staged.write_bytes(path.read_bytes())
+        write(staged, {**kept, **rules.metadata(rule)})
 
 
 def read(path: Path) -> dict[str, str]:

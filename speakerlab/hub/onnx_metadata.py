@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from speakerlab import __version__
 from speakerlab.frontend.fbank import FbankConfig
+from speakerlab.hub import rule as rules
+from speakerlab.hub.bundle import NAME
 
 if TYPE_CHECKING:
     from speakerlab.hub.bundle import Bundle
@@ -20,7 +22,7 @@ SHERPA_FBANK = FbankConfig(high_hz=-400.0, snip_edges=False)
 
 
 def describe(bundle: Bundle) -> dict[str, str]:
-    """Metadata: ``frontend`` and ``cmvn`` (JSON), sizes, identity, domain, threshold, calibration.
+    """Metadata: ``frontend`` and ``cmvn`` (JSON), sizes, identity, domain, threshold, rule.
 
     ``speakerlab export`` adds ``precision``, for waveforms ``min_samples``, and what the precision loses.
     """
@@ -36,14 +38,13 @@ def describe(bundle: Bundle) -> dict[str, str]:
         "content_hash": bundle.content_hash,
         "speakerlab_version": __version__,
     }
+    if NAME in card:
+        found[NAME] = bundle.name
     if bundle.domain is not None:
         found["domain"] = bundle.domain
     if bundle.threshold is not None:
         found["threshold"] = repr(float(bundle.threshold))
-    if (calibration := bundle.calibration) is not None:
-        content = {**dataclasses.asdict(calibration), "threshold": calibration.threshold}
-        found["calibration"] = json.dumps(content)
-    return found
+    return {**found, **rules.metadata(rule)} if (rule := bundle.rule) is not None else found
 
 
 def sherpa(bundle: Bundle) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from speakerlab import logs
+from speakerlab.errors import DataError
 from speakerlab.hub import model_ids
 
 
@@ -185,14 +186,27 @@ def save(entry: Published, checkpoint: Path, path: Path) -> None:
     bundle.amend(path, card_entries(entry, bundle.content_hash(path)))
 
 
-def card_entries(entry: Published, content_hash: str) -> dict[str, Any]:  # noqa: ARG001  # a calibration names it
+def card_entries(entry: Published, content_hash: str) -> dict[str, Any]:
     """What the card of a freshly converted bundle says besides; the one place for it.
 
     Args:
         entry: the model.
         content_hash: of the bundle, for entries that are valid for it alone.
+
+    Raises:
+        DataError: the calibration that comes with this package is of other weights or settings.
     """
-    return {"domain": entry.domain}
+    from speakerlab.hub import bundle, calibration  # light here: torch is imported where it computes
+    from speakerlab.hub import rule as rules
+
+    entries = {bundle.NAME: entry.name, bundle.DOMAIN: entry.domain}
+    path = CALIBRATIONS / f"{entry.name}.json"
+    if not path.is_file():
+        return entries
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content.pop("model") != content_hash:
+        raise DataError(path, "is of other weights or settings", "calibrate the model again: see RESULTS.md")
+    return {**entries, **rules.entry(calibration.from_content(content), content_hash)}
 
 
 def card_digest(entry: Published) -> str:

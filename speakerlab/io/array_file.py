@@ -23,8 +23,8 @@ _ARRAY = {"shape", "float64"}  # the keys of an array: its shape, and its little
 
 def write(path: Path, kind: str, content: dict[str, Any]) -> None:
     """Publish ``content`` as ``path``; ``kind`` says what it is, and must be asked for when it is read."""
-    encoded = _encoded(content)
-    card = {"kind": kind, "format": FORMAT, "sha256": _digest(encoded), "content": encoded}
+    coded = encoded(content)
+    card = {"kind": kind, "format": FORMAT, "sha256": _digest(coded), "content": coded}
     atomic.write_text(path, json.dumps(card, indent=1) + "\n")
 
 
@@ -52,31 +52,32 @@ def read(path: Path, kind: str, fix: str) -> dict[str, Any]:
     content = card.get("content")
     if not isinstance(content, dict) or _digest(content) != card.get("sha256"):
         raise DataError(path, "is damaged: its content does not match its digest", fix)
-    return {key: _decoded(value) for key, value in content.items()}
+    return {key: decoded(value) for key, value in content.items()}
 
 
-def _digest(encoded: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(encoded, sort_keys=True).encode()).hexdigest()
+def _digest(coded: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(coded, sort_keys=True).encode()).hexdigest()
 
 
-def _encoded(value: Any) -> Any:
+def encoded(value: Any) -> Any:
     """``value`` with arrays as dicts that JSON can hold."""
     if isinstance(value, np.ndarray):
         data = np.ascontiguousarray(value, dtype="<f8").tobytes()
         return {"shape": list(value.shape), "float64": base64.b64encode(data).decode()}
     if isinstance(value, dict):
-        return {key: _encoded(inner) for key, inner in value.items()}
+        return {key: encoded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_encoded(inner) for inner in value]
+        return [encoded(inner) for inner in value]
     return value
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
+    """What ``encoded`` was given, every array float64 and writable, tuples as lists."""
     if isinstance(value, dict):
         if value.keys() == _ARRAY:
             data = np.frombuffer(base64.b64decode(value["float64"]), dtype="<f8")
             return data.astype(np.float64).reshape(value["shape"])
-        return {key: _decoded(inner) for key, inner in value.items()}
+        return {key: decoded(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_decoded(inner) for inner in value]
+        return [decoded(inner) for inner in value]
     return value

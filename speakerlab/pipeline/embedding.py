@@ -75,6 +75,7 @@ class Heard:
             "speech_s": found.speech_s,
             "level_db": found.level_db,
             "clipped": found.clipped,
+            "bandwidth_hz": found.bandwidth_hz,
         }
 
 

@@ -19,7 +19,7 @@ from speakerlab.embed.waveform_graph import WaveformGraph
 from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.hub import published
 from speakerlab.pipeline import outputs
-from speakerlab.pipeline.decision import Decision, Threshold, decide, threshold_of
+from speakerlab.pipeline.decision import Decision, Threshold, decide, identity, threshold_of
 from speakerlab.pipeline.embedding import Embedded, EmbedOptions, embed
 from speakerlab.pipeline.sources import Utterances, find_inputs
 
@@ -55,7 +55,7 @@ def pipeline(
         output_dir: where every call writes its files; None writes none.
         batch_size: utterances in one network call.
         sv_threshold: cosine from which on it is the same speaker; None takes the model's calibrated one, else
-            its publisher's, else 0.9465.
+            its publisher's; a model without any decides nothing.
         running: back-end, precision and threads of the network, such as ``SessionConfig(backend="onnx")``;
             None takes torch in fp32, and all cores.
         allow_commands: whether entries that are shell commands (``... |``) may run in lists that are given by
@@ -126,6 +126,11 @@ class Pipeline:
     output_dir: Path | None = None
     allow_commands: bool = False
 
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """The model's name, content hash and domain, under the names of every answer's JSON."""
+        return identity(self.model)
+
     def __call__(
         self,
         audio_in: Any,
@@ -159,7 +164,8 @@ class Pipeline:
         Returns:
             Of one recording ``{"spk_embedding": float32 [E], "audio": {...}, "reasons": [...]}``; of a pair
             ``{"scores": [p, 1 - p], "label": "Same" | "Different" | "Uncertain", "cosine", "score", "text",
-            "llr", "threshold", "threshold_origin", "reasons", "audio": [{...}, {...}]}`` (see ``Decision``).
+            "llr", "inside_calibration", "threshold", "threshold_origin", "model", "model_hash", "domain",
+            "calibration", "reasons", "notes", "audio": [{...}, {...}]}`` (see ``Decision``).
             Of a ``wav.scp`` a dictionary of these by key, of a list a list of them; one that cannot be used
             is ``{"error": why}`` there and does not lose the others. A list against a single recording
             compares each of its utterances with that one.
@@ -181,7 +187,7 @@ class Pipeline:
             outputs.write(folder, columns, decisions)
         for column, paths in zip(columns, npy_paths, strict=bool(npy_paths)):
             outputs.write_npy(column, paths)
-        outcome = _shaped(audio_in, inputs, _results(columns, decisions))
+        outcome = _shaped(audio_in, inputs, _results(columns, decisions, self.identity))
         return _with_embeddings(outcome, columns, is_pair=threshold is not None) if output_emb else outcome
 
     def _embed(
@@ -231,7 +237,9 @@ def _decide(
 
 
 def _results(
-    columns: Sequence[Mapping[str, Embedded | AudioError]], decisions: Mapping[str, Decision | AudioError]
+    columns: Sequence[Mapping[str, Embedded | AudioError]],
+    decisions: Mapping[str, Decision | AudioError],
+    model: Mapping[str, str | None],
 ) -> dict[str, dict[str, Any]]:
     """What is returned of each key."""
     results: dict[str, dict[str, Any]] = {}
@@ -244,7 +252,12 @@ def _results(
             results[key] = {**outcome.as_dict(), "audio": heard}
         else:
             reasons = list(outcome.heard.speech.reasons)
-            results[key] = {"spk_embedding": outcome.embedding, "audio": heard[0], "reasons": reasons}
+            results[key] = {
+                "spk_embedding": outcome.embedding,
+                "audio": heard[0],
+                "reasons": reasons,
+                **model,
+            }
     return results
 
 

@@ -10,7 +10,7 @@ import fcntl
 import json
 import unicodedata
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from speakerlab.errors import DataError
 from speakerlab.io import atomic
-from speakerlab.types import EmbeddingTable, Float32Array
+from speakerlab.types import EmbeddingTable, Float32Array, Float64Array
 
 MAX_NAME_BYTES = 240  # of the file name a person's name becomes; file systems allow 255
 AGAIN = "enrol this person again"
@@ -69,8 +69,11 @@ class VoiceprintFolder:
         """
         return {name: self._of_model(self._file(name)) for name in self.counts()}
 
-    def models(self) -> EmbeddingTable:
-        """One row a person, float32 [P, E] of length 1: the mean of the length-normalised embeddings.
+    def models(self, average: Callable[[Float32Array], Float64Array]) -> EmbeddingTable:
+        """One row a person, float32 [P, E] of length 1.
+
+        Args:
+            average: from the embeddings [N, E] of a person to a direction [E].
 
         Raises:
             DataError: nobody is enrolled, or as ``people``.
@@ -78,7 +81,7 @@ class VoiceprintFolder:
         people = self.people()
         if not people:
             raise DataError(self.path, "nobody is enrolled here", "run: speakerlab enroll NAME AUDIO")
-        rows = [_mean_direction([v.embedding for v in voiceprints]) for voiceprints in people.values()]
+        rows = [_direction(average, voiceprints) for voiceprints in people.values()]
         return EmbeddingTable(tuple(people), np.stack(rows), str(self.path))
 
     def add(self, name: str, voiceprints: Sequence[Voiceprint]) -> int:
@@ -162,8 +165,9 @@ def _normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
-def _mean_direction(embeddings: Sequence[Float32Array]) -> Float32Array:
-    unit = np.stack([embedding / np.linalg.norm(embedding) for embedding in embeddings])
-    mean = unit.mean(axis=0, dtype=np.float64)
+def _direction(
+    average: Callable[[Float32Array], Float64Array], voiceprints: Sequence[Voiceprint]
+) -> Float32Array:
+    mean = average(np.stack([voiceprint.embedding for voiceprint in voiceprints]))
     direction: Float32Array = (mean / np.linalg.norm(mean)).astype(np.float32)
     return direction

@@ -306,7 +306,7 @@ def test_a_new_model_has_no_calibration_of_the_old_one(saved):
 
 def test_a_copy_keeps_its_calibration(saved, tmp_path):
     _, model, config = saved
-    bundle.save(tmp_path / "copy", model, config, 24, {}, calibration=CALIBRATION)
+    bundle.save(tmp_path / "copy", model, config, 24, {}, rule=CALIBRATION)
     assert bundle.load(tmp_path / "copy").calibration == CALIBRATION
 
 
@@ -338,7 +338,7 @@ def test_the_calibration_of_another_model_is_refused(saved, tmp_path):
     path, model, config = saved
     with torch.no_grad():
         next(model.parameters()).add_(1)
-    bundle.save(tmp_path / "other", model, config, 24, {}, calibration=CALIBRATION)
+    bundle.save(tmp_path / "other", model, config, 24, {}, rule=CALIBRATION)
     entry = json.loads((tmp_path / "other" / bundle.CARD).read_text())["calibration"]
     bundle.calibrate(path, CALIBRATION)
     change(path, **entry)

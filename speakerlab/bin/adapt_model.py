@@ -1,0 +1,191 @@
+"""Adapt a model to your own recordings, without labels: where scores lie, and a threshold for strangers.
+
+The recordings are of the kind that will be compared, such as calls of your line, and mostly of different
+people: thirty or more. OUT is MODEL with the domain's mean, a cohort for as-norm and the threshold that the
+wanted share of strangers reaches. verify, identify, the pipeline and exported files then decide by these.
+People enrolled with MODEL stay enrolled. With --trials, labelled pairs calibrate the scores as well.
+
+Example: speakerlab adapt --recordings wav.scp --false-accept 0.01 campplus exp/calls
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speakerlab.bin import entry, session_arguments
+from speakerlab.errors import AudioError, DataError, SpeakerLabError
+
+if TYPE_CHECKING:
+    from speakerlab.embed.waveform_graph import WaveformGraph
+    from speakerlab.hub.adaptation import Adaptation
+    from speakerlab.hub.bundle import Bundle
+    from speakerlab.pipeline import Pipeline
+    from speakerlab.pipeline.adapting import Voices
+
+
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = entry.parser(__doc__)
+    parser.add_argument(
+        "--recordings", type=Path, required=True, help="wav.scp, or a data dir: unlabelled recordings"
+    )
+    parser.add_argument(
+        "--false-accept", type=_share, default=0.01, help="share of strangers that may be accepted"
+    )
+    parser.add_argument("--utt2spk", type=Path, help="who speaks in each recording, where that is known")
+    parser.add_argument("--trials", type=Path, help="labelled trials between the recordings")
+    parser.add_argument(
+        "--operating-point", default="voxceleb", help="with --trials: what the threshold is for"
+    )
+    parser.add_argument("--domain", help="what speech this is, for answers (default: the name of the list)")
+    parser.add_argument("--batch-size", type=int, default=1, help="recordings per network call")
+    parser.add_argument(
+        "--max-fail-rate", type=float, default=0.1, help="share of recordings that may be unreadable"
+    )
+    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
+    parser.add_argument("--json", action="store_true", help="print what was learned as one JSON object")
+    session_arguments.add(parser)
+    parser.add_argument("model", metavar="MODEL", help="published model, bundle, or exported .onnx file")
+    parser.add_argument(
+        "out", metavar="OUT", type=Path, help="bundle to write; an .onnx file of an .onnx file"
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Embed the recordings, learn, publish OUT.
+
+    Raises:
+        DataError: OUT exists, a list that cannot be read, too many failures, too few people.
+    """
+    is_graph = arguments.model.lower().endswith(".onnx")
+    _require_free(arguments.out, is_graph=is_graph, overwrite=arguments.overwrite)
+    from speakerlab.bin.calibrate_model import operating_point
+    from speakerlab.data.tables import read_trials
+    from speakerlab.pipeline import adapting
+
+    point = operating_point(arguments.operating_point)
+    trials = read_trials(arguments.trials) if arguments.trials else None
+    network, loaded = _network(arguments, is_graph=is_graph)
+    voices = _voices(arguments, network)
+    domain = arguments.domain or f"recordings like those of {voices.name}"
+    found = adapting.adapt(voices, arguments.false_accept, domain)
+    if trials is not None:
+        found = adapting.calibrated(found, voices, trials, arguments.operating_point, point)
+    _publish(loaded, arguments.out, found)
+    print(json.dumps(_plain(found)) if arguments.json else _text(arguments.out, found))
+
+
+def _share(text: str) -> float:
+    """A share in (0, 1)."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share between 0 and 1, such as 0.01")
+    return value
+
+
+def _require_free(out: Path, *, is_graph: bool, overwrite: bool) -> None:
+    from speakerlab.hub import bundle
+
+    if is_graph != (out.suffix.lower() == ".onnx"):
+        raise DataError(out, "OUT must be of the kind of MODEL", "name a .onnx file for one, else a folder")
+    if out.exists() and not is_graph and not (out / bundle.CARD).is_file():
+        raise DataError(out, "exists and is no bundle", "name a new folder")
+    if out.exists() and not overwrite:
+        raise DataError(out, "exists", "add --overwrite to replace it")
+
+
+def _network(arguments: argparse.Namespace, *, is_graph: bool) -> tuple[Pipeline, Bundle | WaveformGraph]:
+    """What embeds, and the model that is adapted."""
+    from speakerlab.pipeline import pipeline
+
+    running = session_arguments.config(arguments)
+    if is_graph:
+        network = pipeline(model=arguments.model, ngpu=0, batch_size=arguments.batch_size, running=running)
+        return network, network.model
+    import torch
+
+    from speakerlab.hub.load import load_model
+
+    loaded = load_model(arguments.model)
+    ngpu = int(torch.cuda.is_available() and not arguments.cpu)
+    return pipeline(model=loaded, ngpu=ngpu, batch_size=arguments.batch_size, running=running), loaded
+
+
+def _voices(arguments: argparse.Namespace, network: Pipeline) -> Voices:
+    """The recordings that can be used, embedded; those that cannot are told one by one."""
+    import numpy as np
+
+    from speakerlab.data.tables import read_two_columns
+    from speakerlab.pipeline.adapting import Voices
+    from speakerlab.pipeline.embedding import Embedded, embed
+    from speakerlab.pipeline.sources import find
+
+    path: Path = arguments.recordings
+    path = path / "wav.scp" if path.is_dir() else path
+    named = find(path, 16000, allow_commands=True)
+    if not named.is_list:
+        raise SpeakerLabError(f"{path} is one recording; --recordings takes a wav.scp of many")
+    people = dict(read_two_columns(arguments.utt2spk)) if arguments.utt2spk else None
+    usable: dict[str, Embedded] = {}
+    failed = 0
+    results = embed(list(named.sources.items()), network.embedder, network.options)
+    for key, result in zip(named.sources, results, strict=True):
+        if isinstance(result, AudioError):
+            failed += 1
+            logging.warning("left out: %s", result)
+        elif result.heard.speech.reasons:
+            logging.warning("left out: %s: %s", key, "; ".join(result.heard.speech.reasons))
+        else:
+            usable[key] = result
+    if failed > arguments.max_fail_rate * len(named.sources):
+        why = f"{failed} of {len(named.sources)} recordings cannot be read"
+        raise DataError(path, why, "repair them, or allow more with --max-fail-rate")
+    matrix = np.stack([one.embedding for one in usable.values()]) if usable else np.zeros((0, 1), np.float32)
+    checks = [one.heard.speech for one in usable.values()]
+    return Voices(str(path), tuple(usable), matrix, checks, people)
+
+
+def _publish(loaded: Bundle | WaveformGraph, out: Path, found: Adaptation) -> None:
+    from speakerlab.embed.waveform_graph import WaveformGraph
+    from speakerlab.hub import bundle, onnx_file
+
+    if isinstance(loaded, WaveformGraph):
+        onnx_file.with_rule(loaded.path, out, found)
+    else:
+        bundle.copy(loaded, out, found)
+
+
+def _plain(found: Adaptation) -> dict[str, Any]:
+    """What JSON holds of it."""
+    return {
+        "threshold": found.calibration.threshold if found.calibration else found.threshold,
+        "false_accept": found.false_accept,
+        "false_accept_interval": list(found.interval),
+        "num_recordings": found.num_recordings,
+        "num_people": found.num_people,
+        "domain": found.domain,
+        "is_calibrated": found.calibration is not None,
+    }
+
+
+def _text(out: Path, found: Adaptation) -> str:
+    low, high = (f"{100 * share:.2f}" for share in found.interval)
+    lines = [
+        f"{out}: adapted to {found.num_recordings:,} recordings of {found.num_people:,} people",
+        f"threshold {found.threshold:.4f}: {100 * found.false_accept:g} % of strangers wanted, "
+        f"{low} to {high} % to be expected (95 % interval)",
+    ]
+    if (known := found.calibration) is not None:
+        trials = f"{known.num_targets:,} target and {known.num_nontargets:,} non-target trials"
+        lines.append(f"calibrated on {trials}: threshold {known.threshold:.4f} at {known.point}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    entry.run(main, options())

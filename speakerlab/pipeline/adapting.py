@@ -1,0 +1,181 @@
+"""Adapt a model to a domain from recordings of it: what ``speakerlab adapt`` computes.
+
+``adapt(voices, false_accept=0.01, domain="calls")`` -> ``Adaptation``; ``calibrated(adaptation, voices, trials,
+"even", point)`` -> the same with log-likelihood ratios, where there are labelled trials.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from speakerlab.backend import calibration as logistic
+from speakerlab.backend import domain_norm
+from speakerlab.backend.calibration_inputs import Inputs
+from speakerlab.backend.domain_norm import DomainNorm, Labels
+from speakerlab.embed.speech_check import SpeechCheck
+from speakerlab.errors import DataError
+from speakerlab.hub.adaptation import Adaptation
+from speakerlab.hub.calibration import Calibration
+from speakerlab.hub.conditions import Conditions
+from speakerlab.metrics.operating_points import OperatingPoint
+from speakerlab.types import Float32Array, Float64Array, ScoreTable, TrialList
+
+MAX_RECORDINGS = 3000  # all pairs of them are compared
+
+
+@dataclass(frozen=True, eq=False)
+class Voices:
+    """Recordings of a domain.
+
+    Attributes:
+        name: the list they are in.
+        ids: N ids.
+        embeddings: float32 [N, E], as the network gave them.
+        checks: what was found in each.
+        people: who speaks in each, where that is known.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    embeddings: Float32Array
+    checks: Sequence[SpeechCheck]
+    people: Mapping[str, str] | None = None
+
+    def chosen(self) -> Voices:
+        """All, or a fixed random choice of as many as can be compared with each other."""
+        if len(self.ids) <= MAX_RECORDINGS:
+            return self
+        rng = np.random.default_rng(domain_norm.SEED)
+        rows = np.sort(rng.choice(len(self.ids), MAX_RECORDINGS, replace=False))
+        logging.info("%s: %d of %d recordings are used", self.name, MAX_RECORDINGS, len(self.ids))
+        return self.rows(rows)
+
+    def rows(self, rows: Labels) -> Voices:
+        """Those numbered ``rows``."""
+        ids = tuple(self.ids[row] for row in rows)
+        return replace(
+            self, ids=ids, embeddings=self.embeddings[rows], checks=[self.checks[row] for row in rows]
+        )
+
+    def labels(self) -> tuple[Labels, float]:
+        """A number for each recording's speaker, told or guessed, and the score that joins two."""
+        guessed, same_person = domain_norm.people_of(self.embeddings)
+        if self.people is None:
+            return guessed, same_person
+        missing = [key for key in self.ids if key not in self.people]
+        if missing:
+            raise DataError(
+                self.name,
+                f"no speaker for {missing[0]} ({len(missing)} such recordings)",
+                "give a line for each in --utt2spk",
+            )
+        _, told = np.unique([self.people[key] for key in self.ids], return_inverse=True)
+        return told.astype(np.int64), same_person
+
+
+def adapt(voices: Voices, false_accept: float, domain: str) -> Adaptation:
+    """The adaptation to the domain of ``voices``.
+
+    Args:
+        voices: mostly of different people, thirty or more; fewer leave the threshold wide open, which the log
+            tells.
+        false_accept: share of strangers that may reach the threshold.
+        domain: what speech it is, in one line.
+
+    Raises:
+        DataError: too few people, or one without a line in ``people``.
+    """
+    if len(voices.ids) < domain_norm.MIN_PEOPLE:
+        raise _too_few(voices.name, f"{len(voices.ids)} usable recordings")
+    voices = voices.chosen()
+    labels, same_person = voices.labels()
+    num_people = len(np.unique(labels))
+    if num_people < domain_norm.MIN_PEOPLE:
+        raise _too_few(voices.name, f"recordings of {num_people} people")
+    norm, impostors = domain_norm.learn(voices.embeddings, labels, same_person)
+    threshold = impostors.threshold(false_accept, robust=voices.people is None)
+    interval = impostors.interval(threshold)
+    if num_people < domain_norm.ENOUGH_PEOPLE:
+        logging.warning(
+            "%s: %d people are few: %.2f to %.2f %% of strangers may be accepted where %.2f %% are wanted; "
+            "%d people or more narrow this",
+            voices.name, num_people, 100 * interval[0], 100 * interval[1], 100 * false_accept,
+            domain_norm.ENOUGH_PEOPLE,
+        )  # fmt: skip
+    return Adaptation(
+        norm, threshold, false_accept, interval, domain, Conditions.of(voices.checks), voices.name,
+        len(voices.ids), num_people,
+    )  # fmt: skip
+
+
+def _too_few(name: str, what: str) -> DataError:
+    fix = f"give recordings of {domain_norm.ENOUGH_PEOPLE} people or more"
+    return DataError(name, f"{what} are too few to adapt to", fix)
+
+
+def calibrated(
+    adaptation: Adaptation, voices: Voices, trials: TrialList, point_name: str, point: OperatingPoint
+) -> Adaptation:
+    """``adaptation`` with a calibration of its scores, by labelled trials between ``voices``.
+
+    Each half of the people is scored with what the other half teaches: strangers are not in the mean either.
+
+    Raises:
+        DataError: a trial of an unknown recording or without label, trials of one kind only, a threshold that
+            no score reaches.
+    """
+    voices = voices.chosen()
+    scores = _cross_scores(voices, trials)
+    trained = logistic.train(Inputs.of({"score": scores}))
+    (scale,), offset = trained.raw_scales()
+    known = trained.provenance
+    try:
+        calibration = Calibration(
+            scale, offset, point_name, point, trained.prior, known.trials, known.num_targets,
+            known.num_nontargets, adaptation.domain, adaptation.conditions,
+        )  # fmt: skip
+    except ValueError as error:
+        raise DataError(trials.name, str(error), "choose another --operating-point") from error
+    return replace(adaptation, calibration=calibration)
+
+
+def _cross_scores(voices: Voices, trials: TrialList) -> ScoreTable:
+    """Scores of the trials whose two people are in one half, by the other half."""
+    labels, same_person = voices.labels()
+    rows = {key: row for row, key in enumerate(voices.ids)}
+    unknown = [key for key in (*trials.enroll_ids, *trials.test_ids) if key not in rows]
+    if unknown:
+        why = f"{unknown[0]} is not among the usable recordings of {voices.name}"
+        raise DataError(trials.name, f"{why} ({len(set(unknown))} such ids)", "leave these trials out")
+    enroll = np.array([rows[key] for key in trials.enroll_ids])
+    test = np.array([rows[key] for key in trials.test_ids])
+    people = np.unique(labels)
+    half = np.isin(labels, np.random.default_rng(domain_norm.SEED).permutation(people)[: len(people) // 2])
+    scores = np.full(len(trials), np.nan)
+    for mine in (half, ~half):
+        norm, _ = domain_norm.learn(voices.embeddings[~mine], labels[~mine], same_person)
+        chosen = np.flatnonzero(mine[enroll] & mine[test])
+        scores[chosen] = _pair_scores(norm, voices.embeddings, enroll[chosen], test[chosen])
+    kept: list[int] = np.flatnonzero(np.isfinite(scores)).tolist()
+    return ScoreTable(
+        TrialList(
+            [trials.enroll_ids[n] for n in kept],
+            [trials.test_ids[n] for n in kept],
+            trials.labels[kept],
+            trials.name,
+        ),
+        scores[kept],
+    )
+
+
+def _pair_scores(norm: DomainNorm, embeddings: Float32Array, enroll: Labels, test: Labels) -> Float64Array:
+    rows, places = np.unique(np.concatenate([enroll, test]), return_inverse=True)
+    if not len(rows):
+        return np.zeros(0)
+    centred = norm.centred(embeddings[rows])
+    matrix = norm.scores(centred, centred)
+    return np.asarray(matrix[places[: len(enroll)], places[len(enroll) :]])
