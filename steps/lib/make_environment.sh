@@ -60,7 +60,7 @@ make_environment() {
   local python name
   [[ $PWD != *:* ]] || die "$PWD: Python cannot work in a folder with a colon in its path; move it"
   python=$(find_python)
-  log "setting up $environment with ${python:-uv} (once; some minutes, about 1.6 GB)"
+  log "setting up $environment with ${python:-uv} (once; some minutes, 1.4 GB, or 5 GB with CUDA)"
   mkdir -p "$(dirname "$environment")" ||
     die "$(dirname "$environment"): cannot be made, and $PWD is read-only; set XDG_CACHE_HOME to another folder"
   if ! "$environment/bin/python" -m pip --version >/dev/null 2>&1; then # none, or half of one
