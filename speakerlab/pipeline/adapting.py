@@ -1,7 +1,7 @@
 """Adapt a model to a domain from recordings of it: what ``speakerlab adapt`` computes.
 
-``adapt(voices, false_accept=0.01, domain="calls")`` -> ``Adaptation``; ``calibrated(adaptation, voices, trials,
-"even", point)`` -> the same with log-likelihood ratios, where there are labelled trials.
+``adapt(voices, false_accept=0.01, domain="calls")`` -> ``Adaptation``; ``calibrated(adaptation, voices,
+trials, "even", point)`` -> the same with log-likelihood ratios, where there are labelled trials.
 """
 
 from __future__ import annotations

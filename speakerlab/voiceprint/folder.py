@@ -1,7 +1,8 @@
 """People and their voiceprints in a folder, one JSON file a person: readable, exact, safe to copy.
 
 ``folder = VoiceprintFolder(Path("voiceprints"), bundle.content_hash)``; ``folder.add("ann", voiceprint)``;
-``folder.models()`` -> an ``EmbeddingTable``, one speaker model a person. Several processes may write at once.
+``folder.models(average)`` -> an ``EmbeddingTable``, one speaker model a person. Several
+processes may write at once.
 """
 
 from __future__ import annotations

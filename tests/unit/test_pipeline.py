@@ -166,9 +166,8 @@ def test_mixed_pairs(p, folder, server, pcm, expected, form):
         [file_bytes(pcm[2], "WAV"), FORMS[form](At(folder, server, pcm[0]))],
     ):
         result = p(audio_in=pair)
-        assert result["cosine"] == pytest.approx(cosine, abs=1e-6)
-        assert result["score"] == round(result["cosine"], 5)
-        assert result["scores"] == pytest.approx([mapped, 1 - mapped], abs=1e-5)
+        embeddings = [pipeline(model=model, ngpu=0)(one)["spk_embedding"] for one in pair]
+    assert result["cosine"] == pytest.approx(cosine_of(*embeddings), abs=1e-5)
         assert (result["label"], result["text"]) == (
             ("Same", "yes") if cosine >= 0.5 else ("Different", "no")
         )
@@ -339,12 +338,22 @@ def test_wrong_settings(model, arguments, said):
         pipeline(**{"model": model, "ngpu": 0, **arguments})
 
 
-def test_thresholds_of_model_publisher_and_contract(model, pcm):
+def test_a_model_without_a_threshold_decides_nothing(model, pcm):
     pair = (pcm[0], pcm[1])
-    assert pipeline(model=model, ngpu=0)(pair)["threshold"] == 0.9465
-    assert pipeline(model=model, ngpu=0)(pair)["threshold_origin"] == "default"
+    result = pipeline(model=model, ngpu=0)(pair)
+    assert (result["label"], result["text"], result["scores"]) == ("Uncertain", "uncertain", [0.0, 0.0])
+    assert (result["threshold"], result["threshold_origin"], result["llr"]) == (None, "none", None)
+    assert result["reasons"][-1] == "this model has no threshold; calibrate it or give one"
+    assert result["cosine"] == pytest.approx(
+        cosine_of(*(pipeline(model=model, ngpu=0)(one)["spk_embedding"] for one in pair)), abs=1e-5
+    )
+    given = pipeline(model=model, ngpu=0)(pair, thr=-1.0)
+    assert (given["label"], given["threshold_origin"], given["reasons"]) == ("Same", "given", [])
+
+
+def test_the_threshold_of_the_publisher(model, pcm):
     published = dataclasses.replace(model, card={**model.card, "threshold": 0.31})
-    result = pipeline(model=published, ngpu=0)(pair)
+    result = pipeline(model=published, ngpu=0)((pcm[0], pcm[1]))
     assert (result["threshold"], result["threshold_origin"], result["llr"]) == (0.31, "published", None)
 
 

@@ -52,12 +52,12 @@ def test_contrast_with_a_threshold_of_its_own(predictor, spoken):
     expected = cosine(*(predictor.predict(audio) for audio in (spoken[0][0], spoken[1][0])))
     found = predictor.contrast(spoken[0][0], spoken[1][0])
     assert found.cosine == pytest.approx(expected, abs=1e-6)
-    assert found.threshold.cosine == 0.5
+    assert found.threshold.score == 0.5
     assert predictor.contrast(spoken[0][0], spoken[1][0], threshold=expected - 0.001).label == "Same"
     assert predictor.contrast(spoken[0][0], spoken[1][0], threshold=1.0).label == "Different"
     zero = predictor.contrast(spoken[0][0], spoken[1][0], threshold=0.0)
-    assert zero.threshold.cosine == 0.0
-    assert predictor.contrast(spoken[0][0], spoken[1][0]).threshold.cosine == 0.5  # nothing sticks
+    assert zero.threshold.score == 0.0
+    assert predictor.contrast(spoken[0][0], spoken[1][0]).threshold.score == 0.5  # nothing sticks
 
 
 def test_register_and_recognise(predictor, spoken):

@@ -66,14 +66,28 @@ def test_verify_says_score_threshold_and_decision(run):
     assert "different speakers" in out
 
 
-def test_confidence_of_a_calibrated_model():
-    result = {"label": "Different", "cosine": 0.6, "threshold": 0.8, "threshold_origin": "calibrated"}
-    text = verify_speakers.text_of({**result, "llr": 2.5, "reasons": []})
+def answer(**changes):
+    """What ``verify`` has of a calibrated model, with changes."""
+    known = {"kind": "trials", "domain": "calls", "made_of": "dev/trials"}
+    told = {"model": "m", "domain": "speech", "calibration": known, "inside_calibration": True}
+    told |= {"label": "Different", "score": 0.6, "threshold": 0.8, "threshold_origin": "calibrated"}
+    return {**told, "llr": 2.5, "reasons": [], "notes": [], **changes}
+
+
+def test_odds_are_told_inside_the_calibration_only():
+    text = verify_speakers.text_of(answer())
     assert "12.2 times as likely from the same speaker (log-likelihood ratio +2.50)" in text
     assert "note       not likely enough for the operating point" in text
-    text = verify_speakers.text_of({**result, "llr": -2.5, "reasons": []})
+    assert "model      m, trained on speech, decides for calls" in text
+    text = verify_speakers.text_of(answer(llr=-2.5))
     assert "12.2 times as likely from different speakers (log-likelihood ratio -2.50)" in text
     assert "note" not in text
+    text = verify_speakers.text_of(answer(inside_calibration=None))
+    assert "confidence log-likelihood ratio +2.50, if the calibration (dev/trials) holds here" in text
+    assert "likely from" not in text
+    text = verify_speakers.text_of(answer(llr=None, inside_calibration=False, notes=["it is far"]))
+    assert "confidence not known: the calibration does not hold for these recordings" in text
+    assert text.endswith("note       it is far")
 
 
 def test_verify_as_json(run):
@@ -105,13 +119,15 @@ def test_people_from_enrolment_to_oblivion(run):
     status, out, _ = run("enroll", "Ann", "a0.wav", "a1.wav", "--voiceprints", "people")
     assert (status, out) == (0, "Ann: 2 voiceprints in people\n")
     status, out, _ = run("enroll", "Bob", "b0.wav", "--voiceprints", "people", "--json")
-    assert (status, json.loads(out)) == (0, {"name": "Bob", "voiceprints": 1})
+    found = json.loads(out)
+    assert (status, found["name"], found["voiceprints"]) == (0, "Bob", 1)
+    assert (found["model"], len(found["model_hash"]), found["domain"]) == ("exp/demo/model", 64, None)
     status, out, _ = run("people", "--voiceprints", "people")
     assert (status, out) == (0, "2\tAnn\n1\tBob\n")
     status, out, _ = run("identify", "b0.wav", "--voiceprints", "people")
     assert status == 0
     assert out.splitlines()[0] == "decision   Bob"
-    assert out.splitlines()[2].split() == ["1.0000", "Bob"]
+    assert out.splitlines()[3].split() == ["1.0000", "Bob"]
     status, out, _ = run("identify", "a0.wav", "--voiceprints", "people", "--threshold", "1", "--json")
     found = json.loads(out)
     assert (status, found["name"], found["nearest"]) == (

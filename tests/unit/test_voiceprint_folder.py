@@ -27,11 +27,15 @@ def test_what_was_enrolled_comes_back_to_the_bit(folder):
     assert (found.source, found.speech_s) == ("a.wav", 2.5)
 
 
+def mean_direction(embeddings):
+    return np.mean([one / np.linalg.norm(one) for one in embeddings], axis=0)
+
+
 def test_a_model_is_the_mean_of_the_directions(folder):
     folder.add("Ann", [voiceprint(3, 0)])
     assert folder.add("Ann", [voiceprint(0, 0.5)]) == 2
     folder.add("Bob", [voiceprint(-7, 0)])
-    models = folder.models()
+    models = folder.models(mean_direction)
     assert models.ids == ("Ann", "Bob")
     half = np.sqrt(0.5)
     np.testing.assert_allclose(models.matrix, [[half, half], [-1, 0]], atol=1e-7)
@@ -72,7 +76,7 @@ def test_embeddings_that_do_not_fit_change_nothing(folder, values):
 
 def test_nobody(folder):
     with pytest.raises(DataError, match="nobody is enrolled here; run: speakerlab enroll"):
-        folder.models()
+        folder.models(mean_direction)
     assert not folder.remove("Ann")
 
 
@@ -102,7 +106,7 @@ def test_a_damaged_file_is_named(folder, damage):
     file = folder.path / "Ann.json"
     file.write_text(damage(file.read_text()))
     with pytest.raises(DataError, match=r"Ann.json: is not an intact voiceprint file; remove it"):
-        folder.models()
+        folder.models(mean_direction)
 
 
 def enrol(path, number):
