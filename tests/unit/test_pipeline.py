@@ -166,8 +166,9 @@ def test_mixed_pairs(p, folder, server, pcm, expected, form):
         [file_bytes(pcm[2], "WAV"), FORMS[form](At(folder, server, pcm[0]))],
     ):
         result = p(audio_in=pair)
-        embeddings = [pipeline(model=model, ngpu=0)(one)["spk_embedding"] for one in pair]
-    assert result["cosine"] == pytest.approx(cosine_of(*embeddings), abs=1e-5)
+        assert result["cosine"] == pytest.approx(cosine, abs=1e-6)
+        assert result["score"] == round(result["cosine"], 5)
+        assert result["scores"] == pytest.approx([mapped, 1 - mapped], abs=1e-5)
         assert (result["label"], result["text"]) == (
             ("Same", "yes") if cosine >= 0.5 else ("Different", "no")
         )
@@ -344,9 +345,8 @@ def test_a_model_without_a_threshold_decides_nothing(model, pcm):
     assert (result["label"], result["text"], result["scores"]) == ("Uncertain", "uncertain", [0.0, 0.0])
     assert (result["threshold"], result["threshold_origin"], result["llr"]) == (None, "none", None)
     assert result["reasons"][-1] == "this model has no threshold; calibrate it or give one"
-    assert result["cosine"] == pytest.approx(
-        cosine_of(*(pipeline(model=model, ngpu=0)(one)["spk_embedding"] for one in pair)), abs=1e-5
-    )
+    embeddings = [pipeline(model=model, ngpu=0)(one)["spk_embedding"] for one in pair]
+    assert result["cosine"] == pytest.approx(cosine_of(*embeddings), abs=1e-5)
     given = pipeline(model=model, ngpu=0)(pair, thr=-1.0)
     assert (given["label"], given["threshold_origin"], given["reasons"]) == ("Same", "given", [])
 

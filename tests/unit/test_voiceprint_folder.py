@@ -83,7 +83,11 @@ def test_nobody(folder):
 def test_another_model_is_refused(folder):
     folder.add("Ann", [voiceprint(1, 0)])
     other = VoiceprintFolder(folder.path, "hash-2")
-    for action in (other.people, other.models, lambda: other.add("Ann", [voiceprint(1, 0)])):
+    for action in (
+        other.people,
+        lambda: other.models(mean_direction),
+        lambda: other.add("Ann", [voiceprint(1, 0)]),
+    ):
         with pytest.raises(DataError, match=r"Ann.json: was enrolled with another model"):
             action()
     assert other.counts() == {"Ann": 1}
