@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from speakerlab.data.datadir import DataDir
 
 SHARE = 0.01  # of the recordings, that lie below a range, and above it
-LEVEL_MARGIN_DB = 10.0  # normalisation removes a level itself: only what comes with far other levels counts
+LEVEL_MARGIN_DB = 20.0  # normalisation removes a level itself: only what comes with far other levels counts
 MAX_HEARD = 1000  # utterances; ranges need no more
 BAND_MARGIN = 1.1  # less than a band of ``speech_check``
 
