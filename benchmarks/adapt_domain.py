@@ -1,10 +1,10 @@
 """Decisions of a published model in simulated channels: by its own calibration, and adapted without labels.
 
-Speech is that of train-libri under CORPUS: 251 people, each recording cut in two. In each of ten divisions the
-first halves of --num-people people, unlabelled, adapt the model; all pairs of halves of the others are decided.
-Printed are, in percent, false acceptance (FA) and false rejection (FR), each as mean and worst of the divisions,
-beside those of a fixed cosine of 0.31 and the share of recordings that the model's own calibration refuses.
-Noises and rooms of CORPUS make the far microphone.
+Speech is that of train-libri under CORPUS: 251 people, each recording cut in two. In each of ten divisions
+the first halves of --num-people people, unlabelled, adapt the model; all pairs of halves of the others are
+decided. Printed are, in percent, false acceptance (FA) and false rejection (FR): at a fixed cosine of 0.31, at
+the model's own threshold, and adapted, as mean and worst of the divisions; and the share of recordings that the model's own
+calibration refuses. Noises and rooms of CORPUS make the far microphone.
 
 Example: python benchmarks/adapt_domain.py CORPUS --false-accept 0.01
 """
@@ -70,6 +70,7 @@ class FarMicrophone:
         self._noises, self._rooms = (list(read_set(corpus / name).values()) for name in ("noise", "rir"))
 
     def __call__(self, samples: Samples, rng: np.random.Generator) -> Samples:
+        """``samples`` as that microphone has them."""
         room = self._rooms[rng.integers(len(self._rooms))]
         heard = scipy.signal.fftconvolve(samples, room)[: len(samples)]
         heard = heard * (0.5 * rms(samples) / rms(heard))

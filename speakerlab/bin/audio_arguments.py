@@ -123,7 +123,7 @@ def model_text(told: Mapping[str, Any]) -> str:
     parts = (
         told["model"],
         f"trained on {told['domain']}" if told["domain"] else "",
-        f"decides for {known['domain']}" if known.get("domain") else "",
+        f"calibrated on {known['domain']}" if known.get("domain") else "",
     )
     return ", ".join(filter(None, parts))
 
