@@ -1,4 +1,4 @@
-"""Are two recordings of one speaker? Score, threshold, decision, and how sure it is.
+"""Are two recordings of one speaker? Prints the decision, the score, the threshold and how sure it is.
 
 Exit status: 0 the same speaker, 3 different speakers, 4 no decision, 1 an error.
 
@@ -18,13 +18,14 @@ from speakerlab.bin import audio_arguments, entry, session_arguments
 
 EXIT = {"Same": 0, "Different": 3, "Uncertain": 4}
 WORDS = {"Same": "same speaker", "Different": "different speakers", "Uncertain": "uncertain"}
+MOST = 1_000_000  # times; beyond it no calibration has the trials to tell
 
 
 def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = entry.parser(__doc__)
     parser.add_argument("first", help=audio_arguments.AUDIO_HELP)
-    parser.add_argument("second", help="likewise")
+    parser.add_argument("second", help="the other recording, given in the same way")
     audio_arguments.add_threshold(parser)
     audio_arguments.add(parser)
     return parser
@@ -78,9 +79,16 @@ def confidence(result: Mapping[str, Any]) -> str:
         return f"{wanted:.2%} of strangers were to reach the adapted threshold; {low:.2%} to {high:.2%} do"
     if result["inside_calibration"] is None:
         return f"log-likelihood ratio {llr:+.2f}, if the calibration ({known['made_of']}) holds here"
-    odds = math.exp(min(abs(llr), 50.0))
     side = "the same speaker" if llr >= 0 else "different speakers"
-    return f"{min(odds, 1e6):,.3g} times as likely from {side} (log-likelihood ratio {llr:+.2f})"
+    return f"{times(abs(llr))} as likely from {side} (log-likelihood ratio {llr:+.2f})"
+
+
+def times(llr: float) -> str:
+    """The likelihood ratio of its logarithm from 0 up, in words: ``12.2 times``, ``89,000 times``."""
+    if llr > math.log(MOST):
+        return f"more than {MOST:,} times"
+    ratio = math.exp(llr)
+    return f"{ratio:.1f} times" if ratio < 100 else f"{float(f'{ratio:.2g}'):,.0f} times"
 
 
 if __name__ == "__main__":
