@@ -25,6 +25,7 @@ from speakerlab.metrics.operating_points import OperatingPoint
 from speakerlab.types import Float32Array, Float64Array, ScoreTable, TrialList
 
 MAX_RECORDINGS = 3000  # all pairs of them are compared
+MIN_SPREAD = 1e-6  # deviation of cohort scores; of copies of one recording it is 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,8 @@ def adapt(voices: Voices, false_accept: float, domain: str) -> Adaptation:
     if num_people < domain_norm.MIN_PEOPLE:
         raise _too_few(voices.name, f"recordings of {num_people} people")
     norm, impostors = domain_norm.learn(voices.embeddings, labels, same_person)
+    if norm.spread < MIN_SPREAD:
+        raise DataError(voices.name, "its recordings are all alike", "give recordings of different people")
     threshold = impostors.threshold(false_accept, robust=voices.people is None)
     interval = impostors.interval(threshold)
     if num_people < domain_norm.ENOUGH_PEOPLE:
