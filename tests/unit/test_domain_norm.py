@@ -352,6 +352,39 @@ def test_people_are_told_apart():
     assert same[~expected].mean() < 0.002
 
 
+def joined(cosines, level):
+    """Average linkage step by step: sets of rows, until no two have a mean cosine of ``level``."""
+    groups = [{row} for row in range(len(cosines))]
+    while len(groups) > 1:
+        means = {
+            (a, b): np.mean([cosines[m, n] for m in groups[a] for n in groups[b]])
+            for a in range(len(groups))
+            for b in range(a)
+        }
+        (first, second), closest = max(means.items(), key=lambda one: one[1])
+        if closest < level:
+            break
+        groups[second] |= groups.pop(first)
+    return groups
+
+
+def test_people_are_joined_by_average_linkage_of_centred_cosines():
+    embeddings = world(27, within=0.9)(10, 3).reshape(-1, 64)
+    rows = [of_length_one(e) for e in embeddings]
+    _, mean = shrunk(rows)
+    centred = np.stack([of_length_one(row - mean) for row in rows])
+    cosines = centred @ centred.T
+    pairs = np.sort(off_diagonal(cosines))
+    median, low = np.interp(
+        np.array([0.5, NormalDist().cdf(-1)]) * (len(pairs) - 1), range(len(pairs)), pairs
+    )
+    people, level = domain_norm.people_of(embeddings)
+    assert level == pytest.approx(median + 4 * (median - low))
+    found = [set(np.flatnonzero(people == number).tolist()) for number in set(people.tolist())]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, joined(cosines, level)))
+    assert 10 < len(found) < 30  # 14; nearest or farthest members would give 13 or 18
+
+
 def test_repeated_people_without_labels_give_nearly_the_threshold_of_labels():
     for seed in range(3):
         draw = world(seed, within=0.5)
