@@ -1,8 +1,8 @@
 """Seconds that `speakerlab verify` takes, start-up included: whole processes.
 
 Printed are the median and the least of several runs: with no model named, that is the published one from its
-cache; with its bundle; with a bundle of random weights and the file exported of it; and of a process that
-only imports torch. The cosines of the first two agree to 1e-4, or the benchmark fails.
+cache; with its bundle; with a bundle of random weights and the file exported of it; of a process that only
+imports torch. The cosines of the first two agree to 1e-4, or the benchmark fails.
 
 Example: python benchmarks/verify_speakers.py a.wav b.wav
 """

@@ -59,21 +59,21 @@ def add_voiceprints(parser: argparse.ArgumentParser) -> None:
 
 
 def network(arguments: argparse.Namespace, running: SessionConfig) -> tuple[str | WaveformGraph, int]:
-    """The model of ``--model``, else the published one, and how many GPUs it may use: 0 or 1.
+    """The model of ``--model``, and how many GPUs it may use: 0 or 1; as the pipeline takes them.
 
-    Of a published model it is the kept graph, which needs no torch, where that does as well: without a GPU,
-    and without a back-end, precision or graph asked for.
+    Of a published model, which the default is, it is the kept graph, which needs no torch, where that does as
+    well: without a GPU, and without a back-end, precision or graph asked for.
 
     Raises:
         SpeakerLabError: a published model that no source has.
     """
     from speakerlab.hub import published
 
-    named = str(arguments.model or published.default())
+    named = arguments.model or ""
     if named.lower().endswith(".onnx"):
         return named, 0
     ngpu = _num_gpus(arguments)
-    entry = published.find(named)
+    entry = published.find(named) if named else published.default()
     if entry is not None and ngpu == 0 and _is_plain(arguments):
         from speakerlab.embed import kept_graph
 
@@ -123,7 +123,7 @@ def model_text(told: Mapping[str, Any]) -> str:
     parts = (
         told["model"],
         f"trained on {told['domain']}" if told["domain"] else "",
-        f"decides for {known['domain']}" if known.get("domain") else "",
+        f"calibrated on {known['domain']}" if known.get("domain") else "",
     )
     return ", ".join(filter(None, parts))
 

@@ -26,6 +26,7 @@ from speakerlab.hub import (
 )
 from speakerlab.hub.bundle import Bundle
 from speakerlab.hub.model_cache import ModelCache
+from speakerlab.hub.published import Published
 from speakerlab.hub.self_supervised import Frontend
 
 KNOWN = (
@@ -54,13 +55,22 @@ def load_model(source: str | Path, ssl_frontend: Frontend = "mel_spectrogram") -
     if path.exists():
         return _read(path, ssl_frontend)
     if (entry := published.find(name)) is not None:
-        return ModelCache(user_cache()).load(entry)
+        return load_published(entry)
     if not model_ids.is_id(name):
         raise DataError(name, "no such file or folder", _instead(name))
     model_id, revision = model_ids.resolve(name)
     found = _read(model_ids.fetch(model_id, _is_complete), ssl_frontend)
     provenance = {**found.card["provenance"], "source": model_id, "revision": revision}
     return dataclasses.replace(found, card={**found.card, "provenance": provenance})
+
+
+def load_published(entry: Published) -> Bundle:
+    """The published model ``entry``, whatever file or folder has its name; fetched once.
+
+    Raises:
+        SpeakerLabError: no source has it.
+    """
+    return ModelCache(user_cache()).load(entry)
 
 
 def _instead(name: str) -> str:

