@@ -101,7 +101,7 @@ def adapt(voices: Voices, false_accept: float, domain: str) -> Adaptation:
     norm, impostors = domain_norm.learn(voices.embeddings, labels, same_person)
     if norm.spread < MIN_SPREAD:
         raise DataError(voices.name, "its recordings are all alike", "give recordings of different people")
-    # Where hardly anybody is found twice, hardly anybody was missed either: the scores can be taken as they are.
+    # Where hardly anybody is found twice, hardly anybody was missed: scores can be taken as they are.
     repeats = voices.people is None and num_people < REPEATING * len(voices.ids)
     threshold = impostors.threshold(false_accept, robust=repeats)
     interval = impostors.interval(threshold)
