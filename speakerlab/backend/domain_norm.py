@@ -30,6 +30,8 @@ PRIOR_SCORES = 10  # the statistics of the average recording weigh as much as so
 LINK_DEVIATIONS = 4.0
 BODY = np.linspace(0.60, 0.95, 15)  # quantiles that a few pairs of one person do not move
 _NORMAL = NormalDist()
+# Slope and centre of the straight line through normal quantiles: times the scores at the shares of BODY.
+_TO_NORMAL = np.linalg.pinv(np.stack([[_NORMAL.inv_cdf(share), 1.0] for share in BODY]))
 MIN_REACHED = 5  # pairs, for their quantile to mean something
 NUM_DRAWS = 1000
 SEED = 0
@@ -79,7 +81,7 @@ class DomainNorm:
         weight = counts / (counts + PRIOR_SCORES)
         return (
             self.location + weight * (mean - self.location),
-            self.spread + weight * (std - self.spread),
+            np.maximum(self.spread + weight * (std - self.spread), 1e-12),
         )
 
 
@@ -104,32 +106,44 @@ class Impostors:
         """
         scores = self._pairs()
         found = float(np.quantile(scores, 1 - false_accept))
-        body = [_NORMAL.inv_cdf(share) for share in BODY]
-        slope, centre = np.polyfit(body, np.quantile(scores, BODY), 1)
+        slope, centre = _TO_NORMAL @ np.quantile(scores, BODY)
         tail = float(centre + slope * _NORMAL.inv_cdf(1 - false_accept))
         if false_accept * len(scores) < MIN_REACHED:
             return tail if robust else max(found, tail)
         return min(found, tail) if robust else found
 
     def interval(self, threshold: float) -> tuple[float, float]:
-        """95 % interval of the share of pairs that reach ``threshold``: people drawn anew, 1,000 times.
+        """95 % interval of the share of strangers that reach ``threshold``: people drawn anew, 1,000 times.
 
-        A person drawn twice makes no pair with himself.
+        A person drawn twice makes no pair with himself. Where fewer than ``MIN_REACHED`` pairs reach it, each
+        draw's share is that of the tail as in ``threshold``: counts would be none in every draw.
         """
-        reached = np.array(self.scores >= threshold, dtype=np.float64)
-        np.fill_diagonal(reached, 0.0)
-        num_people = len(reached)
+        num_people = len(self.scores)
         rng = np.random.default_rng(SEED)
-        counts = rng.multinomial(num_people, np.full(num_people, 1 / num_people), NUM_DRAWS).astype(
-            np.float64
-        )
-        hits = np.einsum("dp,pq,dq->d", counts, reached, counts, optimize=True)
-        pairs = num_people**2 - (counts**2).sum(axis=1)
-        low, high = np.quantile(hits / np.maximum(pairs, 1), (0.025, 0.975))
+        drawn = rng.multinomial(num_people, np.full(num_people, 1 / num_people), NUM_DRAWS)
+        order = np.argsort(self._pairs())
+        scores = self._pairs()[order]
+        first, second = (side[order] for side in np.triu_indices(num_people, 1))
+        share = _tail_share if (scores >= threshold).sum() < MIN_REACHED else _counted_share
+        weights = ((counts[first] * counts[second]).cumsum() for counts in drawn)
+        shares = [share(scores, each, threshold) for each in weights if each[-1]]
+        low, high = np.quantile(shares, (0.025, 0.975))
         return float(low), float(high)
 
     def _pairs(self) -> Float64Array:
         return np.asarray(self.scores[np.triu_indices(len(self.scores), 1)])
+
+
+def _counted_share(scores: Float64Array, weights: Labels, threshold: float) -> float:
+    """Share of rising ``scores`` that reach ``threshold``; ``weights`` are their weights, summed up."""
+    below = np.searchsorted(scores, threshold)
+    return float(1 - weights[below - 1] / weights[-1]) if below else 1.0
+
+
+def _tail_share(scores: Float64Array, weights: Labels, threshold: float) -> float:
+    """The same of a normal distribution through the upper quantiles."""
+    slope, centre = _TO_NORMAL @ scores[np.searchsorted(weights, BODY * weights[-1])]
+    return 1 - _NORMAL.cdf(float((threshold - centre) / max(slope, 1e-12)))
 
 
 def people_of(embeddings: npt.NDArray[np.floating]) -> tuple[Labels, float]:

@@ -24,7 +24,9 @@ from speakerlab.hub.conditions import Conditions
 from speakerlab.metrics.operating_points import OperatingPoint
 from speakerlab.types import Float32Array, Float64Array, ScoreTable, TrialList
 
+REPEATING = 0.9  # people in so many recordings, or fewer: some of their pairs were not recognised as such
 MAX_RECORDINGS = 3000  # all pairs of them are compared
+MIN_SPREAD = 1e-6  # deviation of cohort scores; of copies of one recording it is 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,11 @@ def adapt(voices: Voices, false_accept: float, domain: str) -> Adaptation:
     if num_people < domain_norm.MIN_PEOPLE:
         raise _too_few(voices.name, f"recordings of {num_people} people")
     norm, impostors = domain_norm.learn(voices.embeddings, labels, same_person)
-    threshold = impostors.threshold(false_accept, robust=voices.people is None)
+    if norm.spread < MIN_SPREAD:
+        raise DataError(voices.name, "its recordings are all alike", "give recordings of different people")
+    # Where hardly anybody is found twice, hardly anybody was missed: scores can be taken as they are.
+    repeats = voices.people is None and num_people < REPEATING * len(voices.ids)
+    threshold = impostors.threshold(false_accept, robust=repeats)
     interval = impostors.interval(threshold)
     if num_people < domain_norm.ENOUGH_PEOPLE:
         logging.warning(

@@ -149,3 +149,56 @@ def test_enough_speech_in_much_silence_is_enough(talkers):
     assert found.level_db < -65  # speech is a fortieth of the frames
     assert found.speech_s == pytest.approx(check(waveform(spoken)).speech_s, abs=0.3)
     assert found.reasons == ()
+
+
+def telephone(spoken, rate):
+    """``spoken`` through a telephone: 300 to 3400 Hz at 8 kHz, 8 bits of mu-law, stored at ``rate``."""
+    narrow = audio.resample(spoken, 8000)
+    sections = signal.butter(6, [300, 3400], "bandpass", fs=8000, output="sos")
+    samples = signal.sosfilt(sections, narrow.samples / np.abs(narrow.samples).max() / 2)
+    coded = np.round(127 * np.sign(samples) * np.log1p(255 * np.abs(samples)) / np.log(256)) / 127
+    decoded = np.sign(coded) * np.expm1(np.abs(coded) * np.log(256)) / 255
+    return audio.resample(Waveform(decoded.astype(np.float32), 8000), rate)
+
+
+def edge_hz(band, rate=16000):
+    """Upper edge of ``band``, from 0, of 20 between 100 Hz and 7 kHz, or 95 % of what the rate can hold."""
+    return 100 * (min(7000, 0.95 * rate / 2) / 100) ** ((band + 1) / 20)
+
+
+def test_bandwidth_of_wide_band_speech(talkers):
+    for talker in talkers:
+        for rate in (16000, 22050, 44100):
+            assert check(audio.resample(talker[0], rate)).bandwidth_hz == pytest.approx(7000)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_bandwidth_of_telephone_speech_at_whatever_rate(talkers, rate):
+    """To 3.7 kHz, or a band more where the noise of the codec is heard."""
+    for talker in talkers:
+        found = check(telephone(talker[0], rate))
+        assert 3700 < found.bandwidth_hz < 4600
+        assert found.reasons == ()
+
+
+def test_bandwidth_of_8_khz_speech_resampled(talkers):
+    """Its content ends within the band from 3.7 to 4.6 kHz."""
+    for talker in talkers:
+        narrow = audio.resample(talker[0], 8000)
+        assert check(narrow).bandwidth_hz == pytest.approx(3800)
+        assert check(audio.resample(narrow, 16000)).bandwidth_hz == pytest.approx(edge_hz(17))
+
+
+@pytest.mark.parametrize(("below_db", "lowest", "highest"), [(50, 4000, 4600), (60, 900, 1300)])
+def test_bandwidth_ends_55_db_below_the_loudest_band(below_db, lowest, highest):
+    """Of a tone of 900 Hz, with one of 4 kHz that is or is not loud enough."""
+    time_s = np.arange(2 * RATE) / RATE
+    samples = np.sin(2 * np.pi * 900 * time_s) + 10 ** (-below_db / 20) * np.sin(2 * np.pi * 4000 * time_s)
+    assert lowest < check(waveform(0.3 * samples)).bandwidth_hz < highest
+
+
+def test_bandwidth_does_not_depend_on_level_and_is_told_of_short_sounds(talkers):
+    spoken = talkers[0][0].samples
+    sound = np.concatenate([np.zeros(RATE), spoken])
+    assert {check(waveform(gain * sound)).bandwidth_hz for gain in (0.01, 0.1, 0.9)} == {7000.0}
+    assert check_features(np.ones((150, 8), np.float32), 0.01).bandwidth_hz is None
