@@ -184,8 +184,8 @@ def _text(out: Path, found: Adaptation) -> str:
     low, high = (f"{100 * share:.2f}" for share in found.interval)
     lines = [
         f"{out}: adapted to {found.num_recordings:,} recordings of {found.num_people:,} people",
-        f"threshold {found.threshold:.4f}: {100 * found.false_accept:g} % of strangers wanted, "
-        f"{low} to {high} % to be expected (95 % interval)",
+        f"threshold {found.threshold:.4f}: it accepts {low} to {high} % of pairs of different people "
+        f"(95 % interval; {100 * found.false_accept:g} % wanted)",
     ]
     if (known := found.calibration) is not None:
         trials = f"{known.num_targets:,} target and {known.num_nontargets:,} non-target trials"

@@ -36,8 +36,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """``--model --cpu --sample-rate --json``, which all of these commands take."""
     parser.add_argument(
         "--model",
-        help="a published model's name (speakerlab models --published), bundle, other toolkit's model, model id, "
-        "or .onnx file of speakerlab export --input waveform (default: campplus, downloaded once)",
+        help="a published model's name (speakerlab models --published), bundle, another toolkit's model, "
+        "model id, or .onnx file of speakerlab export --input waveform (default: campplus, downloaded once)",
     )
     parser.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
     parser.add_argument("--sample-rate", type=int, default=16000, help="rate of raw PCM input, in Hz")
@@ -122,10 +122,11 @@ def score_text(score: float, told: Mapping[str, Any]) -> str:
 def model_text(told: Mapping[str, Any]) -> str:
     """The model of an answer, what it was trained on, and what its decisions were calibrated on."""
     known = told["calibration"] or {}
+    how = "adapted to" if known.get("kind") == "adaptation" else "calibrated on"
     parts = (
         told["model"],
         f"trained on {told['domain']}" if told["domain"] else "",
-        f"calibrated on {known['domain']}" if known.get("domain") else "",
+        f"{how} {known['domain']}" if known.get("domain") else "",
     )
     return ", ".join(filter(None, parts))
 

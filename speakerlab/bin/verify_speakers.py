@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speakerlab.bin import audio_arguments, entry, session_arguments
+from speakerlab.errors import AudioError, SpeakerLabError
 
 EXIT = {"Same": 0, "Different": 3, "Uncertain": 4}
 WORDS = {"Same": "same speaker", "Different": "different speakers", "Uncertain": "uncertain"}
@@ -47,7 +48,10 @@ def main(arguments: argparse.Namespace) -> None:
         running = session_arguments.default()
         model, ngpu = audio_arguments.network(arguments, running)
         verify = pipeline(model=model, ngpu=ngpu, sv_threshold=arguments.threshold, running=running)
-    result = verify(pair, sample_rate=arguments.sample_rate)
+    try:
+        result = verify(pair, sample_rate=arguments.sample_rate)
+    except AudioError as error:  # without the key, which stands for both
+        raise SpeakerLabError(error.why) from error
     print(json.dumps(result) if arguments.json else text_of(result))
     sys.exit(EXIT[result["label"]])
 
@@ -73,10 +77,12 @@ def confidence(result: Mapping[str, Any]) -> str:
         return "not known: the model is not calibrated (steps/calibrate_model.sh, speakerlab adapt)"
     if result["inside_calibration"] is False:
         return "not known: the calibration does not hold for these recordings"
+    if result["label"] == "Uncertain":
+        return "not known: there is no decision"
     if llr is None:
-        low, high = known["false_accept_interval"]
-        wanted = known["false_accept"]
-        return f"{wanted:.2%} of strangers were to reach the adapted threshold; {low:.2%} to {high:.2%} do"
+        low, high = (f"{100 * share:.2f}" for share in known["false_accept_interval"])
+        wanted = f"{100 * known['false_accept']:g}"
+        return f"the threshold accepts {low} to {high} % of pairs of different people ({wanted} % wanted)"
     if result["inside_calibration"] is None:
         return f"log-likelihood ratio {llr:+.2f}, if the calibration ({known['made_of']}) holds here"
     side = "the same speaker" if llr >= 0 else "different speakers"
