@@ -72,15 +72,24 @@ def confidence(result: Mapping[str, Any]) -> str:
         return "not known: the model is not calibrated (steps/calibrate_model.sh, speakerlab adapt)"
     if result["inside_calibration"] is False:
         return "not known: the calibration does not hold for these recordings"
+    if result["label"] == "Uncertain":
+        return "not known: there is no decision"
     if llr is None:
-        low, high = known["false_accept_interval"]
-        wanted = known["false_accept"]
-        return f"{wanted:.2%} of strangers were to reach the adapted threshold; {low:.2%} to {high:.2%} do"
+        return _false_accept(result)
     if result["inside_calibration"] is None:
         return f"log-likelihood ratio {llr:+.2f}, if the calibration ({known['made_of']}) holds here"
     odds = math.exp(min(abs(llr), 50.0))
     side = "the same speaker" if llr >= 0 else "different speakers"
     return f"{min(odds, 1e6):,.3g} times as likely from {side} (log-likelihood ratio {llr:+.2f})"
+
+
+def _false_accept(result: Mapping[str, Any]) -> str:
+    """How many strangers reach the threshold of an adapted model without log-likelihood ratios."""
+    if result["threshold_origin"] == "given":
+        return "not known: the model was adapted for its own threshold, and another is given"
+    wanted = result["calibration"]["false_accept"]
+    low, high = result["calibration"]["false_accept_interval"]
+    return f"{wanted:.2%} of strangers were to reach the adapted threshold; {low:.2%} to {high:.2%} do"
 
 
 if __name__ == "__main__":

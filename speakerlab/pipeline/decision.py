@@ -188,9 +188,11 @@ class Decision:
 
     @property
     def llr(self) -> float | None:
-        """Natural log of the likelihood ratio; None without a calibration, and outside of it."""
+        """Natural log of the likelihood ratio; None without a calibration, outside of it, or undecided."""
         calibration = self.threshold.calibration
-        return calibration.llr(self.score) if calibration and self.is_inside is not False else None
+        if calibration is None or self.reasons or self.is_inside is False:
+            return None
+        return calibration.llr(self.score)
 
     def as_dict(self) -> dict[str, Any]:
         """Keys of both contracts, FunASR's ``scores label`` and ModelScope's ``score text``, and more."""
