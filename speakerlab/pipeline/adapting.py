@@ -107,8 +107,8 @@ def adapt(voices: Voices, false_accept: float, domain: str) -> Adaptation:
     interval = impostors.interval(threshold)
     if num_people < domain_norm.ENOUGH_PEOPLE:
         logging.warning(
-            "%s: %d people are few: %.2f to %.2f %% of strangers may be accepted where %.2f %% are wanted; "
-            "%d people or more narrow this",
+            "%s: %d people are few: the threshold may accept %.2f to %.2f %% of pairs of strangers where "
+            "%.2f %% are wanted; recordings of %d people or more narrow this",
             voices.name, num_people, 100 * interval[0], 100 * interval[1], 100 * false_accept,
             domain_norm.ENOUGH_PEOPLE,
         )  # fmt: skip
