@@ -1,7 +1,7 @@
 # The environment of every script here: locale, PYTHONPATH, and a Python with the requirements.
 # Sourced from the repository root. An active environment that satisfies requirements/ is used as it is;
 # otherwise .venv is made and filled, once (in ~/.cache/speakerlab where this folder is read-only).
-# TORCH_INDEX_URL names another index for torch.
+# TORCH_INDEX_URL names another index for torch. By hand: `. path.sh`, then `speakerlab verify a.wav b.wav`.
 # shellcheck shell=bash
 
 export LC_ALL=C PYTHONUTF8=1 PYTHONUNBUFFERED=1
@@ -31,8 +31,11 @@ if ! satisfied --quiet; then
     activate
   fi
   if ! satisfied --quiet; then
-    . steps/lib/make_environment.sh
-    make_environment >&2
+    # in a shell of its own: it ends where it fails, and path.sh may be sourced by hand
+    (. steps/lib/strict.sh && . steps/lib/make_environment.sh && make_environment) >&2 || return 1
+    activate
   fi
   hash -r
 fi
+# where the command is not installed, that of this checkout
+command -v speakerlab >/dev/null || speakerlab() { python3 -m speakerlab.cli "$@"; }

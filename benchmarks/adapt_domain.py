@@ -2,9 +2,9 @@
 
 Speech is that of train-libri under CORPUS: 251 people, each recording cut in two. In each of ten divisions
 the first halves of --num-people people, unlabelled, adapt the model; all pairs of halves of the others are
-decided. Printed are, in percent, false acceptance (FA) and false rejection (FR): at a fixed cosine of 0.31, at
-the model's own threshold, and adapted, as mean and worst of the divisions; and the share of recordings that the model's own
-calibration refuses. Noises and rooms of CORPUS make the far microphone.
+decided. Printed are, in percent, false acceptance (FA) and false rejection (FR): at a fixed cosine of 0.31,
+at the model's own threshold, and adapted, as mean and worst of the divisions; and the share of recordings
+that the model's own calibration refuses. Noises and rooms of CORPUS make the far microphone.
 
 Example: python benchmarks/adapt_domain.py CORPUS --false-accept 0.01
 """

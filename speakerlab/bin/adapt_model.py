@@ -1,9 +1,10 @@
-"""Adapt a model to your own recordings, without labels: where scores lie, and a threshold for strangers.
+"""Adapt a model to your own recordings without labels, and set its threshold for a false-accept rate.
 
-The recordings are of the kind that will be compared, such as calls of your line, and mostly of different
-people: thirty or more. OUT is MODEL with the domain's mean, a cohort for as-norm and the threshold that the
-wanted share of strangers reaches. verify, identify, the pipeline and exported files then decide by these.
-People enrolled with MODEL stay enrolled. With --trials, labelled pairs calibrate the scores as well.
+Give recordings of the kind that you will compare, such as calls of your line, of thirty people or more, most
+of them different. OUT is a copy of MODEL that also holds the mean of these recordings, a cohort for AS-norm,
+and the threshold that the wanted share of pairs of different people reaches. All commands, the pipeline and
+exported files decide by these. People enrolled with MODEL stay enrolled. --trials gives labelled pairs; then
+the scores are calibrated as well. docs/decisions.md describes all of it.
 
 Example: speakerlab adapt --recordings wav.scp --false-accept 0.01 campplus exp/calls
 """
@@ -32,28 +33,33 @@ def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = entry.parser(__doc__)
     parser.add_argument(
-        "--recordings", type=Path, required=True, help="wav.scp, or a data dir: unlabelled recordings"
+        "--recordings", type=Path, required=True, help="wav.scp or data dir of unlabelled recordings"
     )
     parser.add_argument(
-        "--false-accept", type=_share, default=0.01, help="share of strangers that may be accepted"
+        "--false-accept",
+        type=_share,
+        default=0.01,
+        help="share of pairs of different people to accept",
     )
-    parser.add_argument("--utt2spk", type=Path, help="who speaks in each recording, where that is known")
-    parser.add_argument("--trials", type=Path, help="labelled trials between the recordings")
+    parser.add_argument("--utt2spk", type=Path, help="speaker of each recording, if you know it")
     parser.add_argument(
-        "--operating-point", default="voxceleb", help="with --trials: what the threshold is for"
+        "--trials", type=Path, help="labelled trials between the recordings, if you have them"
+    )
+    parser.add_argument(
+        "--operating-point", default="voxceleb", help="with --trials: the costs that set the threshold"
     )
     parser.add_argument("--domain", help="what speech this is, for answers (default: the name of the list)")
     parser.add_argument("--batch-size", type=int, default=1, help="recordings per network call")
     parser.add_argument(
         "--max-fail-rate", type=float, default=0.1, help="share of recordings that may be unreadable"
     )
-    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    parser.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
-    parser.add_argument("--json", action="store_true", help="print what was learned as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     session_arguments.add(parser)
     parser.add_argument("model", metavar="MODEL", help="published model, bundle, or exported .onnx file")
     parser.add_argument(
-        "out", metavar="OUT", type=Path, help="bundle to write; an .onnx file of an .onnx file"
+        "out", metavar="OUT", type=Path, help="bundle to write, or a .onnx file if MODEL is one"
     )
     return parser
 
@@ -183,8 +189,8 @@ def _text(out: Path, found: Adaptation) -> str:
     low, high = (f"{100 * share:.2f}" for share in found.interval)
     lines = [
         f"{out}: adapted to {found.num_recordings:,} recordings of {found.num_people:,} people",
-        f"threshold {found.threshold:.4f}: {100 * found.false_accept:g} % of strangers wanted, "
-        f"{low} to {high} % to be expected (95 % interval)",
+        f"threshold {found.threshold:.4f}: it accepts {low} to {high} % of pairs of different people "
+        f"(95 % interval; {100 * found.false_accept:g} % wanted)",
     ]
     if (known := found.calibration) is not None:
         trials = f"{known.num_targets:,} target and {known.num_nontargets:,} non-target trials"

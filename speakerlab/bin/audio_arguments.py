@@ -36,11 +36,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     """``--model --cpu --sample-rate --json``, which all of these commands take."""
     parser.add_argument(
         "--model",
-        help="published model (speakerlab models --published), bundle, other toolkit's model, model id, or "
-        ".onnx file of speakerlab export --input waveform (default: campplus, downloaded once)",
+        help="a published model's name (speakerlab models --published), bundle, another toolkit's model, "
+        "model id, or .onnx file of speakerlab export --input waveform (default: campplus, downloaded once)",
     )
-    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
-    parser.add_argument("--sample-rate", type=int, default=16000, help="of raw PCM, in Hz")
+    parser.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
+    parser.add_argument("--sample-rate", type=int, default=16000, help="rate of raw PCM input, in Hz")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
@@ -55,7 +55,9 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
 
 def add_voiceprints(parser: argparse.ArgumentParser) -> None:
     """``--voiceprints``, of the commands that know people."""
-    parser.add_argument("--voiceprints", type=Path, default=Path("voiceprints"), help="folder of the people")
+    parser.add_argument(
+        "--voiceprints", type=Path, default=Path("voiceprints"), help="folder of enrolled people"
+    )
 
 
 def network(arguments: argparse.Namespace, running: SessionConfig) -> tuple[str | WaveformGraph, int]:
@@ -120,10 +122,11 @@ def score_text(score: float, told: Mapping[str, Any]) -> str:
 def model_text(told: Mapping[str, Any]) -> str:
     """The model of an answer, what it was trained on, and what its decisions were calibrated on."""
     known = told["calibration"] or {}
+    how = "adapted to" if known.get("kind") == "adaptation" else "calibrated on"
     parts = (
         told["model"],
         f"trained on {told['domain']}" if told["domain"] else "",
-        f"calibrated on {known['domain']}" if known.get("domain") else "",
+        f"{how} {known['domain']}" if known.get("domain") else "",
     )
     return ", ".join(filter(None, parts))
 

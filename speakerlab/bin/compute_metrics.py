@@ -1,14 +1,14 @@
 """Error rates of scored trial lists, one table row per system and list, with intervals over speakers.
 
-Example: python -m speakerlab.bin.compute_metrics scores.txt --trials data/test/trials
-Example: python -m speakerlab.bin.compute_metrics --report exp/first/results/report.html --exp-dir exp/first
+Example: speakerlab metrics scores.txt --trials data/test/trials
+Example: speakerlab metrics --report exp/first/results/report.html --exp-dir exp/first
     --conditions spk2gender utt2dur:3,6,10
     --system untrained data/test/trials exp/untrained/scores/trials
     --system trained data/test/trials exp/first/scores/trials
 
-Scores of Kaldi, WeSpeaker, 3D-Speaker and the NIST evaluations are read as they are, trial lists of VoxCeleb
-and NIST keys too. Scores are log-likelihood ratios, with Cllr and actDCF, if they are NIST's or their card
-(SCORES.json) or --llr says so.
+Scores of Kaldi, WeSpeaker, 3D-Speaker and the NIST evaluations are read as they are. So are trial lists of
+VoxCeleb and NIST keys. Cllr and actDCF need log-likelihood ratios: scores of NIST's form, scores whose card
+(SCORES.json) says so, and the systems of --llr.
 """
 
 from __future__ import annotations

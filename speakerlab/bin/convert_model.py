@@ -1,4 +1,4 @@
-"""Write a model of another toolkit as our bundle.
+"""Write another toolkit's model as a bundle.
 
 SOURCE is a folder or file of ModelScope, 3D-Speaker, FunASR, WeSpeaker or GhostVLAD, or a model id.
 
@@ -31,7 +31,7 @@ def options() -> argparse.ArgumentParser:
         help="features of RDINO and SDPN: 3D-Speaker's mel_spectrogram or ModelScope's fbank",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the bundle that is there")
-    parser.add_argument("--json", action="store_true", help="print what bundle.json says")
+    parser.add_argument("--json", action="store_true", help="print the content of bundle.json")
     return parser
 
 

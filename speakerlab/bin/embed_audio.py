@@ -1,8 +1,8 @@
-"""Embed recordings, or all of a wav.scp; embeddings are not normalised.
+"""Embed recordings, or all of a wav.scp. Embeddings are not length-normalised.
 
-Printed is "name [ v1 v2 ... ]", Kaldi's text form; --output-dir writes Kaldi's xvector.ark and xvector.scp
-instead. For whole data dirs and several processes: steps/extract_embeddings.sh.
-A list may have any name; commands in it ("... |") run only if the name ends in .scp or .scp.NUMBER.
+The command prints "name [ v1 v2 ... ]", Kaldi's text form. With --output-dir it writes Kaldi's xvector.ark
+and xvector.scp instead. For data dirs and for several processes there is steps/extract_embeddings.sh.
+A list may have any name. Commands in it ("... |") run only if the name ends in .scp or .scp.NUMBER.
 
 Example: speakerlab embed wav.scp --output-dir exp/embeddings --batch-size 8
 """

@@ -1,4 +1,4 @@
-"""Enrol a person: the voiceprint of each recording is added to those the person has.
+"""Enrol a person: add a voiceprint of each recording to those that the person already has.
 
 A recording with too little speech is refused, and nothing is enrolled.
 

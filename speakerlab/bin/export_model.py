@@ -2,7 +2,7 @@
 
 SOURCE is a bundle, another toolkit's model, or a model id. The graph takes ``feature`` [batch, frames, F],
 made and normalised as the metadata say, or ``waveform`` [batch, samples], and gives ``embedding`` [batch, E].
-In reduced precision, what is lost on --measure-on is printed and stored in the metadata.
+In reduced precision, the command prints the loss on --measure-on and stores it in the metadata.
 
 Example: speakerlab export --precision int8 --calibration-data data/train --measure-on data/test
     exp/first/model exp/first/model.int8.onnx

@@ -1,7 +1,7 @@
-"""Fetch a published model, or find it where it was fetched before; afterwards it works without a network.
+"""Download a published model into the cache, once. Afterwards it works without a network.
 
-Printed are the folder of its bundle, its graph for ONNX Runtime where there is one, and what it is.
-`speakerlab models --published` lists the names.
+The command prints the folder of the bundle, the graph for ONNX Runtime if there is one, and what the model
+was trained on. `speakerlab models --published` lists the names.
 
 Example: speakerlab fetch campplus
 """
@@ -19,7 +19,7 @@ from speakerlab.errors import SpeakerLabError
 def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = entry.parser(__doc__)
-    parser.add_argument("name", metavar="NAME", help="short name, or the publisher's id")
+    parser.add_argument("name", metavar="NAME", help="short name, such as campplus, or the publisher's id")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     return parser
 

@@ -1,6 +1,6 @@
-"""Who of the people enrolled speaks, if anybody?
+"""Which of the enrolled people speaks, if any?
 
-Exit status: 0 somebody enrolled, 3 nobody enrolled, 4 no decision, 1 an error.
+Exit status: 0 an enrolled person, 3 none of them, 4 no decision, 1 an error.
 
 Example: speakerlab identify unknown.wav --voiceprints people --top 3
 """

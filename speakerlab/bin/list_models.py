@@ -1,7 +1,7 @@
-"""Print the table of the networks: parameters, multiply-adds for 2 s of features, embedding size, paper.
+"""List the networks: parameters, multiply-adds for 2 s of features, embedding size, paper.
 
-Counts are of each published size with 80 features a frame, or as many as the network is made for.
-With --published: the trained models that can be had by name, their sources and the EERs that we measured.
+Each published size has a row, counted with 80 features a frame or as many as the network is made for.
+--published lists the trained models that have a name here, their sources and the EERs that we measured.
 
 Example: speakerlab models --published
 """

@@ -1,4 +1,4 @@
-"""The people enrolled in a folder of voiceprints, each after the number of recordings; or forget one.
+"""List the people enrolled in a folder, each with the number of recordings; or forget one.
 
 Example: speakerlab people --voiceprints people --remove "Ann Smith"
 """

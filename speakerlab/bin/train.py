@@ -3,7 +3,7 @@
 Leaves in EXP_DIR: config.yaml (resolved), provenance.json, speakers.txt, train.jsonl, checkpoints/ and
 untrained/, a bundle of the network before the first step. A run that was stopped goes on.
 
-Example: python -m speakerlab.bin.train --config conf/config.yaml data/train exp/first
+Example: speakerlab train --config conf/config.yaml data/train exp/first
 """
 
 from __future__ import annotations

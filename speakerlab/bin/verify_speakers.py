@@ -1,4 +1,4 @@
-"""Are two recordings of one speaker? Score, threshold, decision, and how sure it is.
+"""Are two recordings of one speaker? Prints the decision, the score, the threshold and how sure it is.
 
 Exit status: 0 the same speaker, 3 different speakers, 4 no decision, 1 an error.
 
@@ -15,16 +15,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from speakerlab.bin import audio_arguments, entry, session_arguments
+from speakerlab.errors import AudioError, SpeakerLabError
 
 EXIT = {"Same": 0, "Different": 3, "Uncertain": 4}
 WORDS = {"Same": "same speaker", "Different": "different speakers", "Uncertain": "uncertain"}
+MOST = 1_000_000  # times; beyond it no calibration has the trials to tell
 
 
 def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = entry.parser(__doc__)
     parser.add_argument("first", help=audio_arguments.AUDIO_HELP)
-    parser.add_argument("second", help="likewise")
+    parser.add_argument("second", help="the other recording, given in the same way")
     audio_arguments.add_threshold(parser)
     audio_arguments.add(parser)
     return parser
@@ -46,7 +48,10 @@ def main(arguments: argparse.Namespace) -> None:
         running = session_arguments.default()
         model, ngpu = audio_arguments.network(arguments, running)
         verify = pipeline(model=model, ngpu=ngpu, sv_threshold=arguments.threshold, running=running)
-    result = verify(pair, sample_rate=arguments.sample_rate)
+    try:
+        result = verify(pair, sample_rate=arguments.sample_rate)
+    except AudioError as error:  # without the key, which stands for both
+        raise SpeakerLabError(error.why) from error
     print(json.dumps(result) if arguments.json else text_of(result))
     sys.exit(EXIT[result["label"]])
 
@@ -78,18 +83,25 @@ def confidence(result: Mapping[str, Any]) -> str:
         return _false_accept(result)
     if result["inside_calibration"] is None:
         return f"log-likelihood ratio {llr:+.2f}, if the calibration ({known['made_of']}) holds here"
-    odds = math.exp(min(abs(llr), 50.0))
     side = "the same speaker" if llr >= 0 else "different speakers"
-    return f"{min(odds, 1e6):,.3g} times as likely from {side} (log-likelihood ratio {llr:+.2f})"
+    return f"{times(abs(llr))} as likely from {side} (log-likelihood ratio {llr:+.2f})"
+
+
+def times(llr: float) -> str:
+    """The likelihood ratio of its logarithm from 0 up, in words: ``12.2 times``, ``89,000 times``."""
+    if llr > math.log(MOST):
+        return f"more than {MOST:,} times"
+    ratio = math.exp(llr)
+    return f"{ratio:.1f} times" if ratio < 100 else f"{float(f'{ratio:.2g}'):,.0f} times"
 
 
 def _false_accept(result: Mapping[str, Any]) -> str:
     """How many strangers reach the threshold of an adapted model without log-likelihood ratios."""
     if result["threshold_origin"] == "given":
         return "not known: the model was adapted for its own threshold, and another is given"
-    wanted = result["calibration"]["false_accept"]
-    low, high = result["calibration"]["false_accept_interval"]
-    return f"{wanted:.2%} of strangers were to reach the adapted threshold; {low:.2%} to {high:.2%} do"
+    wanted = f"{100 * result['calibration']['false_accept']:g}"
+    low, high = (f"{100 * share:.2f}" for share in result["calibration"]["false_accept_interval"])
+    return f"the threshold accepts {low} to {high} % of pairs of different people ({wanted} % wanted)"
 
 
 if __name__ == "__main__":

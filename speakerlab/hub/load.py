@@ -81,7 +81,7 @@ def _instead(name: str) -> str:
     close = difflib.get_close_matches(name, [*beside, *known], n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     ids = "iic/NAME of ModelScope, hf:OWNER/NAME of Hugging Face"
-    return f"{hint}a model that is no file here: {', '.join(published.TABLE)}, {ids}"
+    return f"{hint}names that need no file: {', '.join(published.TABLE)}, {ids}"
 
 
 def _read(path: Path, ssl_frontend: Frontend) -> Bundle:

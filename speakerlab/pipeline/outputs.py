@@ -39,7 +39,8 @@ def write(
         DataError: there is no embedding to write, a key that holds a blank, a folder that cannot be written.
     """
     if not any(usable(column) for column in columns):
-        raise DataError(folder, "none of the recordings can be used, nothing is written")
+        why = next((str(found) for found in columns[0].values()), "the list is empty")
+        raise DataError(folder, f"nothing is written: no recording can be used; the first: {why}")
     for key in columns[0]:
         require_key(key)
     with atomic.writing(folder):

@@ -200,7 +200,7 @@ class Pipeline:
         unique = {id(source): (key, source) for one in inputs for key, source in one.sources.items()}
         found = dict(zip(unique, embed(list(unique.values()), self.embedder, options), strict=True))
         failed = [result for result in found.values() if isinstance(result, AudioError)]
-        if failed:
+        if failed and any(one.is_list for one in inputs):
             logging.warning("%d of %d cannot be used, the first: %s", len(failed), len(found), failed[0])
         return [{key: found[id(source)] for key, source in one.sources.items()} for one in inputs]
 
@@ -234,7 +234,7 @@ def _decide(
         else:
             decisions[key] = decide(first, second, threshold)
     undecided = sum(bool(found.reasons) for found in outputs.usable(decisions).values())
-    if undecided:
+    if undecided and len(decisions) > 1:
         logging.warning("%d of %d comparisons are uncertain: see their reasons", undecided, len(decisions))
     return decisions
 

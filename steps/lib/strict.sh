@@ -3,7 +3,7 @@
 set -euo pipefail
 
 script_file=${script_file:-$0}
-program=$(basename "$0")
+program=$(basename -- "$0") # a login shell is called -bash
 
 # people's messages go to stderr; stdout carries results only
 log() { printf '%s %s: %s\n' "$(date '+%Y-%m-%d %H:%M:%S')" "$program" "$*" >&2; }

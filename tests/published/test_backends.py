@@ -4,17 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
 from speakerlab.cache import user_cache
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.trials import read_trials
-from speakerlab.embed import kept_graph
+from speakerlab.embed import kept_graph, speech_check
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.session import SessionConfig
 from speakerlab.errors import SpeakerLabError
 from speakerlab.io import audio
 from speakerlab.metrics.detection import detection
-from speakerlab.types import ScoreTable
+from speakerlab.pipeline.decision import threshold_of
+from speakerlab.types import ScoreTable, Waveform
 
 # EER in percent of cosines of whole utterances, by data dir and trial list
 EER = {
@@ -101,6 +103,36 @@ def test_error_rates_on_real_speech(vectors, corpus, name, trial_list):
     ]
     eer = 100 * detection(ScoreTable(trials, np.array(cosines))).eer
     assert eer == pytest.approx(EER[name, trial_list], abs=0.1)  # one trial of eval-accent is 0.5 / 200
+
+
+@pytest.mark.parametrize(
+    ("name", "trial_list", "false_accept", "false_reject"),
+    [("eval-libri", "trials", 0.0, 0.0), ("eval-accent", "trials_clean", 3.9, 0.0)],
+)
+def test_error_rates_at_the_threshold_of_its_calibration(
+    model, vectors, corpus, name, trial_list, false_accept, false_reject
+):
+    own = threshold_of(model, None)
+    assert (own.origin, own.calibration.trials) == ("calibrated", "train-libri and train-zh-words")
+    trials = read_trials(corpus / name / trial_list, {utt for where, utt in vectors if where == name})
+    pairs = zip(trials.enroll_ids, trials.test_ids, strict=True)
+    accepted = np.array([vectors[name, a] @ vectors[name, b] >= own.score for a, b in pairs])
+    is_target = trials.labels == 1
+    assert 100 * accepted[~is_target].mean() == pytest.approx(false_accept, abs=0.2)
+    assert 100 * (~accepted[is_target]).mean() == pytest.approx(false_reject, abs=0.5)
+
+
+def test_telephone_speech_is_outside_of_its_calibration(model, speech):
+    """The conditions are of wide-band speech: the same recordings through 8 kHz are refused, all of them."""
+    conditions = threshold_of(model, None).conditions
+    wide = [check for check in map(speech_check.check, speech) if not check.reasons]
+    narrow = [
+        speech_check.check(Waveform(resample_poly(resample_poly(one.samples, 1, 2), 2, 1), 16000))
+        for one in speech
+    ]
+    assert len(wide) >= 14
+    assert not any(conditions.outside(check) for check in wide)
+    assert all("kHz" in conditions.outside(check)[0] for check in narrow)
 
 
 def test_the_table_tells_what_was_measured(entry):

@@ -130,6 +130,25 @@ def test_no_usable_python_is_one_line(stub_root):
     assert done.stderr.endswith("needs Python 3.10 to 3.14; install one, or uv, and put it on PATH\n")
 
 
+def test_by_hand_a_failure_is_one_line_and_the_shell_lives_on(stub_root):
+    (stub_root.parent / "tools" / "python3").write_text(NO_PYTHON)
+    done = in_shell(stub_root, ". ./path.sh; echo $? $-")
+    status, flags = done.stdout.split()
+    assert status == "1"
+    assert "e" not in flags
+    assert done.stderr.splitlines()[-1] == (
+        "bash: needs Python 3.10 to 3.14; install one, or uv, and put it on PATH"
+    )
+    assert "command not found" not in done.stderr
+
+
+def test_by_hand_the_command_is_that_of_the_checkout(stub_root):
+    (stub_root.parent / "installed").touch()
+    done = in_shell(stub_root, ". ./path.sh; cd /; python3() { echo $PYTHONPATH $*; }; speakerlab fetch x")
+    assert done.stdout == f"{stub_root} -m speakerlab.cli fetch x\n"
+    assert done.stderr == ""
+
+
 @pytest.fixture
 def uv(stub_root):
     tools = stub_root.parent / "tools"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 import types
 
@@ -88,6 +89,32 @@ def test_odds_are_told_inside_the_calibration_only():
     text = verify_speakers.text_of(answer(llr=None, inside_calibration=False, notes=["it is far"]))
     assert "confidence not known: the calibration does not hold for these recordings" in text
     assert text.endswith("note       it is far")
+    text = verify_speakers.text_of(answer(label="Uncertain", reasons=["0.40 s of speech"]))
+    assert "confidence not known: there is no decision" in text
+    assert "likely from" not in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(1, "1.0 times"), (99.96, "100.0 times"), (4883, "4,900 times"), (1e7, "more than 1,000,000 times")],
+)
+def test_likelihood_ratios_are_written_in_digits(ratio, words):
+    assert verify_speakers.times(math.log(ratio)) == words
+
+
+def test_an_adapted_model_tells_what_its_threshold_accepts():
+    known = {"kind": "adaptation", "domain": "calls", "false_accept": 0.005}
+    known["false_accept_interval"] = [0.001, 0.0123]
+    text = verify_speakers.text_of(answer(calibration=known, llr=None, threshold_origin="adapted"))
+    assert (
+        "confidence the threshold accepts 0.10 to 1.23 % of pairs of different people (0.5 % wanted)" in text
+    )
+    assert "score      0.6000 (adapted score; threshold 0.8000, adapted)" in text
+    assert "model      m, trained on speech, adapted to calls" in text
+
+
+def test_a_recording_that_is_not_there_is_named_alone(run):
+    assert run("verify", "a0.wav", "none.wav")[::2] == (1, "speakerlab verify: none.wav: no such file\n")
 
 
 def test_verify_as_json(run):
