@@ -158,7 +158,8 @@ def _voices(arguments: argparse.Namespace, network: Pipeline) -> Voices:
         raise DataError(path, why, "repair them, or allow more with --max-fail-rate")
     matrix = np.stack([one.embedding for one in usable.values()]) if usable else np.zeros((0, 1), np.float32)
     checks = [one.heard.speech for one in usable.values()]
-    return Voices(str(path), tuple(usable), matrix, checks, people)
+    left_out = frozenset(named.sources.keys() - usable.keys())
+    return Voices(str(path), tuple(usable), matrix, checks, people, left_out)
 
 
 def _publish(loaded: Bundle | WaveformGraph, out: Path, found: Adaptation) -> None:

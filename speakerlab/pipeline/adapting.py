@@ -39,6 +39,7 @@ class Voices:
         embeddings: float32 [N, E], as the network gave them.
         checks: what was found in each.
         people: who speaks in each, where that is known.
+        left_out: ids in the list that cannot be used; trials of them do not count.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Voices:
     embeddings: Float32Array
     checks: Sequence[SpeechCheck]
     people: Mapping[str, str] | None = None
+    left_out: frozenset[str] = frozenset()
 
     def chosen(self) -> Voices:
         """All, or a fixed random choice of as many as can be compared with each other."""
@@ -143,17 +145,20 @@ def calibrated(
             scale, offset, point_name, point, trained.prior, known.trials, known.num_targets,
             known.num_nontargets, adaptation.domain, adaptation.conditions,
         )  # fmt: skip
+        calibration.require_threshold(scores.scores.min(), scores.scores.max())
     except ValueError as error:
-        raise DataError(trials.name, str(error), "choose another --operating-point") from error
+        raise DataError(
+            trials.name, str(error), "choose another --operating-point or other trials"
+        ) from error
     return replace(adaptation, calibration=calibration)
 
 
 def _cross_scores(voices: Voices, trials: TrialList) -> ScoreTable:
     """Scores of the trials whose two people are in one half, by the other half."""
-    known = set(voices.ids)
+    known = voices.left_out.union(voices.ids)
     unknown = [key for key in (*trials.enroll_ids, *trials.test_ids) if key not in known]
     if unknown:
-        why = f"{unknown[0]} is not among the usable recordings of {voices.name}"
+        why = f"{unknown[0]} is not among the recordings of {voices.name}"
         raise DataError(trials.name, f"{why} ({len(set(unknown))} such ids)", "leave these trials out")
     voices = voices.chosen()
     labels, same_person = voices.labels()
