@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,10 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _share(text: str) -> float:
     """A share in (0, 1)."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is no share between 0 and 1, such as 0.01")
     return value
@@ -154,7 +158,8 @@ def _voices(arguments: argparse.Namespace, network: Pipeline) -> Voices:
         raise DataError(path, why, "repair them, or allow more with --max-fail-rate")
     matrix = np.stack([one.embedding for one in usable.values()]) if usable else np.zeros((0, 1), np.float32)
     checks = [one.heard.speech for one in usable.values()]
-    return Voices(str(path), tuple(usable), matrix, checks, people)
+    left_out = frozenset(named.sources.keys() - usable.keys())
+    return Voices(str(path), tuple(usable), matrix, checks, people, left_out)
 
 
 def _publish(loaded: Bundle | WaveformGraph, out: Path, found: Adaptation) -> None:

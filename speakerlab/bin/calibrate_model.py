@@ -90,6 +90,7 @@ def main(arguments: argparse.Namespace) -> None:
             domain=domain or "",
             conditions=conditions,
         )
+        calibration.require_threshold(-1.0, 1.0)
     except ValueError as error:
         fix = "choose another --operating-point, or calibrate on other trials"
         raise DataError(arguments.trials, str(error), fix) from error

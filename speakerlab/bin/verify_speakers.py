@@ -80,9 +80,7 @@ def confidence(result: Mapping[str, Any]) -> str:
     if result["label"] == "Uncertain":
         return "not known: there is no decision"
     if llr is None:
-        low, high = (f"{100 * share:.2f}" for share in known["false_accept_interval"])
-        wanted = f"{100 * known['false_accept']:g}"
-        return f"the threshold accepts {low} to {high} % of pairs of different people ({wanted} % wanted)"
+        return _false_accept(result)
     if result["inside_calibration"] is None:
         return f"log-likelihood ratio {llr:+.2f}, if the calibration ({known['made_of']}) holds here"
     side = "the same speaker" if llr >= 0 else "different speakers"
@@ -95,6 +93,15 @@ def times(llr: float) -> str:
         return f"more than {MOST:,} times"
     ratio = math.exp(llr)
     return f"{ratio:.1f} times" if ratio < 100 else f"{float(f'{ratio:.2g}'):,.0f} times"
+
+
+def _false_accept(result: Mapping[str, Any]) -> str:
+    """How many strangers reach the threshold of an adapted model without log-likelihood ratios."""
+    if result["threshold_origin"] == "given":
+        return "not known: the model was adapted for its own threshold, and another is given"
+    wanted = f"{100 * result['calibration']['false_accept']:g}"
+    low, high = (f"{100 * share:.2f}" for share in result["calibration"]["false_accept_interval"])
+    return f"the threshold accepts {low} to {high} % of pairs of different people ({wanted} % wanted)"
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Calibration:
         conditions: the recordings it holds for; None where they are not known.
 
     Raises:
-        ValueError: a number that is not finite, a scale that is not positive, a threshold that is no cosine.
+        ValueError: a number that is not finite, a scale that is not positive.
     """
 
     scale: float
@@ -54,16 +54,23 @@ class Calibration:
             raise ValueError(f"scale {self.scale} and offset {self.offset} must be finite")
         if self.scale <= 0:
             raise ValueError(f"scale {self.scale:g}: a higher cosine would speak against the same speaker")
-        if not -1 <= self.threshold <= 1:
-            raise ValueError(
-                f"threshold {self.threshold:.3f} at {self.point_name} ({self.point}) is no cosine: "
-                f"no pair of recordings could be decided both ways there"
-            )
 
     @property
     def threshold(self) -> float:
         """The score whose LLR is the Bayes threshold of ``point``: from there on accepting costs less."""
         return (self.point.bayes_threshold - self.offset) / self.scale
+
+    def require_threshold(self, low: float, high: float) -> None:
+        """Check that scores, which lie in ``low`` to ``high``, can be decided both ways.
+
+        Raises:
+            ValueError: the threshold lies elsewhere.
+        """
+        if not low <= self.threshold <= high:
+            raise ValueError(
+                f"threshold {self.threshold:.3f} at {self.point_name} ({self.point}) is no score of two "
+                f"recordings, which lie in {low:.3g} to {high:.3g}: all would be decided alike"
+            )
 
     def llr(self, score: float) -> float:
         """Log-likelihood ratio of a score, natural log."""

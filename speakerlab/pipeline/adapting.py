@@ -39,6 +39,7 @@ class Voices:
         embeddings: float32 [N, E], as the network gave them.
         checks: what was found in each.
         people: who speaks in each, where that is known.
+        left_out: ids in the list that cannot be used; trials of them do not count.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Voices:
     embeddings: Float32Array
     checks: Sequence[SpeechCheck]
     people: Mapping[str, str] | None = None
+    left_out: frozenset[str] = frozenset()
 
     def chosen(self) -> Voices:
         """All, or a fixed random choice of as many as can be compared with each other."""
@@ -118,9 +120,9 @@ def adapt(voices: Voices, false_accept: float, domain: str) -> Adaptation:
     )  # fmt: skip
 
 
-def _too_few(name: str, what: str) -> DataError:
+def _too_few(name: str, what: str, use: str = "adapt to") -> DataError:
     fix = f"give recordings of {domain_norm.ENOUGH_PEOPLE} people or more"
-    return DataError(name, f"{what} are too few to adapt to", fix)
+    return DataError(name, f"{what} are too few to {use}", fix)
 
 
 def calibrated(
@@ -134,7 +136,6 @@ def calibrated(
         DataError: a trial of an unknown recording or without label, trials of one kind only, a threshold that
             no score reaches.
     """
-    voices = voices.chosen()
     scores = _cross_scores(voices, trials)
     trained = logistic.train(Inputs.of({"score": scores}))
     (scale,), offset = trained.raw_scales()
@@ -144,27 +145,35 @@ def calibrated(
             scale, offset, point_name, point, trained.prior, known.trials, known.num_targets,
             known.num_nontargets, adaptation.domain, adaptation.conditions,
         )  # fmt: skip
+        calibration.require_threshold(scores.scores.min(), scores.scores.max())
     except ValueError as error:
-        raise DataError(trials.name, str(error), "choose another --operating-point") from error
+        raise DataError(
+            trials.name, str(error), "choose another --operating-point or other trials"
+        ) from error
     return replace(adaptation, calibration=calibration)
 
 
 def _cross_scores(voices: Voices, trials: TrialList) -> ScoreTable:
     """Scores of the trials whose two people are in one half, by the other half."""
-    labels, same_person = voices.labels()
-    rows = {key: row for row, key in enumerate(voices.ids)}
-    unknown = [key for key in (*trials.enroll_ids, *trials.test_ids) if key not in rows]
+    known = voices.left_out.union(voices.ids)
+    unknown = [key for key in (*trials.enroll_ids, *trials.test_ids) if key not in known]
     if unknown:
-        why = f"{unknown[0]} is not among the usable recordings of {voices.name}"
+        why = f"{unknown[0]} is not among the recordings of {voices.name}"
         raise DataError(trials.name, f"{why} ({len(set(unknown))} such ids)", "leave these trials out")
-    enroll = np.array([rows[key] for key in trials.enroll_ids])
-    test = np.array([rows[key] for key in trials.test_ids])
+    voices = voices.chosen()
+    labels, same_person = voices.labels()
     people = np.unique(labels)
+    if len(people) < 2 * domain_norm.MIN_PEOPLE:
+        raise _too_few(voices.name, f"recordings of {len(people)} people", "calibrate on")
+    rows = {key: row for row, key in enumerate(voices.ids)}
+    enroll = np.array([rows.get(key, -1) for key in trials.enroll_ids])
+    test = np.array([rows.get(key, -1) for key in trials.test_ids])
+    is_known = (enroll >= 0) & (test >= 0)
     half = np.isin(labels, np.random.default_rng(domain_norm.SEED).permutation(people)[: len(people) // 2])
     scores = np.full(len(trials), np.nan)
     for mine in (half, ~half):
         norm, _ = domain_norm.learn(voices.embeddings[~mine], labels[~mine], same_person)
-        chosen = np.flatnonzero(mine[enroll] & mine[test])
+        chosen = np.flatnonzero(is_known & mine[enroll] & mine[test])
         scores[chosen] = _pair_scores(norm, voices.embeddings, enroll[chosen], test[chosen])
     kept: list[int] = np.flatnonzero(np.isfinite(scores)).tolist()
     return ScoreTable(

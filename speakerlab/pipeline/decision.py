@@ -51,7 +51,11 @@ class Threshold:
     adaptation: Adaptation | None = None
 
     def __post_init__(self) -> None:
-        if self.origin == "given" and not -1 <= (self.score or 0.0) <= 1:
+        if self.origin != "given" or self.score is None:
+            return
+        if not math.isfinite(self.score):
+            raise SpeakerLabError(f"the threshold {self.score:g} is no number")
+        if self.adaptation is None and not -1 <= self.score <= 1:
             raise SpeakerLabError(f"the threshold {self.score:g} is no cosine, which lies in -1..1")
 
     @property
@@ -132,7 +136,7 @@ def threshold_of(model: Bundle | WaveformGraph, given: float | None) -> Threshol
     """``given``, else that of the model's calibration or adaptation, else its publisher's, else none.
 
     Raises:
-        SpeakerLabError: ``given`` does not lie in -1..1.
+        SpeakerLabError: ``given`` is no cosine, or, of an adapted model, not finite.
     """
     rule = model.rule
     adaptation = rule if isinstance(rule, Adaptation) else None
@@ -183,14 +187,16 @@ class Decision:
             return [0.0, 0.0]
         room = 1 - self.threshold.score
         above = min(max(self.score - self.threshold.score, 0.0), max(room, 0.0))
-        mapped = above / room if room > 0 else float(self.score >= 1)
+        mapped = above / room if room > 0 else float(self.label == SAME)
         return [mapped, 1 - mapped]
 
     @property
     def llr(self) -> float | None:
-        """Natural log of the likelihood ratio; None without a calibration, and outside of it."""
+        """Natural log of the likelihood ratio; None without a calibration, outside of it, or undecided."""
         calibration = self.threshold.calibration
-        return calibration.llr(self.score) if calibration and self.is_inside is not False else None
+        if calibration is None or self.reasons or self.is_inside is False:
+            return None
+        return calibration.llr(self.score)
 
     def as_dict(self) -> dict[str, Any]:
         """Keys of both contracts, FunASR's ``scores label`` and ModelScope's ``score text``, and more."""

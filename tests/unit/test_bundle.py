@@ -360,9 +360,18 @@ def test_a_damaged_bundle_is_not_calibrated(saved):
     [
         ({"scale": -2.0}, "speak against"),
         ({"offset": math.nan}, "must be finite"),
-        ({"offset": -30.0}, "threshold 1.730 at voxceleb"),
     ],
 )
 def test_a_calibration_that_cannot_decide_is_refused(changes, why):
     with pytest.raises(ValueError, match=why):
         dataclasses.replace(CALIBRATION, **changes)
+
+
+def test_a_threshold_that_no_score_reaches_is_refused():
+    far = dataclasses.replace(CALIBRATION, offset=-30.0)
+    with pytest.raises(
+        ValueError, match="threshold 1.730 at voxceleb .* in -1 to 1: all would be decided alike"
+    ):
+        far.require_threshold(-1.0, 1.0)
+    far.require_threshold(-1.0, 1.8)  # as scores of an adapted model may lie
+    CALIBRATION.require_threshold(-1.0, 1.0)

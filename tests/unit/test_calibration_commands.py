@@ -260,7 +260,7 @@ def test_a_model_is_not_calibrated_on_what_does_not_fit(work, own_model):
     for point in ("voxcelebs", "2", "0.1,1,1,1", ""):
         with pytest.raises(DataError, match="no such operating point; choose voxceleb"):
             run(calibrate_model, "--operating-point", point, own_model, work / "embeddings", work / "trials")
-    with pytest.raises(DataError, match="is no cosine: .* choose another --operating-point"):
+    with pytest.raises(DataError, match="in -1 to 1: .* choose another --operating-point"):
         run(calibrate_model, "--operating-point", "1e-9", own_model, work / "embeddings", work / "trials")
     vectors = {"s0-0": np.ones(DIM, np.float32), "s0-1": np.ones(DIM, np.float32)}
     store_embeddings(work / "other", vectors, "0" * 64)
