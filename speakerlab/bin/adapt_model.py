@@ -194,9 +194,7 @@ def _text(out: Path, found: Adaptation) -> str:
     ]
     if (known := found.calibration) is not None:
         trials = f"{known.num_targets:,} target and {known.num_nontargets:,} non-target trials"
-        lines.append(
-            f"calibrated on {trials}: threshold {known.threshold:.4f} at {known.point}"
-        )
+        lines.append(f"calibrated on {trials}: threshold {known.threshold:.4f} at {known.point}")
     return "\n".join(lines)
 
 
