@@ -1,7 +1,7 @@
 """The one place that imports onnxruntime: without its telemetry, which is on by default, on Linux too.
 
-Its import makes a lasting device id and queues an event (findings/onnxruntime_telemetry.sh). Voices are personal
-data. ``ORT_DISABLE_TELEMETRY=0`` keeps it on.
+Its import makes a lasting device id and queues an event (findings/onnxruntime_telemetry.sh). Voices are
+personal data. ``ORT_DISABLE_TELEMETRY=0`` keeps it on.
 Example: ``runtime("onnx").InferenceSession(path)``.
 """
 
