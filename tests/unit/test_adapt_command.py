@@ -196,15 +196,21 @@ def test_people_who_are_told_count_once(adapt, crowd):
 def test_repeated_people_without_labels_get_the_robust_rule(adapt, crowd, monkeypatch):
     keys = [f"p{n:02d}-{number}" for n in range(NUM_PEOPLE) for number in (0, 1)]
     write_list(crowd, "wav.scp", keys)
-    matrix = embedded(crowd, keys)
-    people, level = domain_norm.people_of(matrix)
-    _, impostors = domain_norm.learn(matrix, people, level)
-    plain, robust = (impostors.threshold(0.1, robust=choice) for choice in (False, True))
-    assert abs(robust - plain) > 1e-4  # else the test could not tell
-    for repeating, expected in ((1.1, robust), (0.0, plain)):  # the share of people that counts as repetition
+    asked = []
+    threshold = domain_norm.Impostors.threshold
+
+    def noted(impostors, false_accept, *, robust=False):
+        asked.append(robust)
+        return threshold(impostors, false_accept, robust=robust)
+
+    monkeypatch.setattr(domain_norm.Impostors, "threshold", noted)
+    for repeating in (1.1, 0.0):  # the share of people, guessed, that counts as repetition
         monkeypatch.setattr(adapting, "REPEATING", repeating)
-        found = json.loads(adapt("--json", "--overwrite", "--false-accept", "0.1")[1])
-        assert found["threshold"] == pytest.approx(expected, abs=2e-5)
+        assert adapt("--overwrite", "--false-accept", "0.1")[0] == 0
+    Path("utt2spk").write_text("".join(f"{key} {key[:3]}\n" for key in keys))
+    monkeypatch.setattr(adapting, "REPEATING", 1.1)
+    assert adapt("--overwrite", "--utt2spk", "utt2spk")[0] == 0  # told: nothing is missed
+    assert asked == [True, False, False]
 
 
 def test_labelled_trials_calibrate(adapt, crowd):
