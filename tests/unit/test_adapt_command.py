@@ -193,24 +193,26 @@ def test_people_who_are_told_count_once(adapt, crowd):
     assert bundle.load(Path("out")).adaptation.norm.cohort.shape == (NUM_PEOPLE, 8)
 
 
-def test_repeated_people_without_labels_get_the_robust_rule(adapt, crowd, monkeypatch):
-    keys = [f"p{n:02d}-{number}" for n in range(NUM_PEOPLE) for number in (0, 1)]
-    write_list(crowd, "wav.scp", keys)
-    asked = []
-    threshold = domain_norm.Impostors.threshold
-
-    def noted(impostors, false_accept, *, robust=False):
-        asked.append(robust)
-        return threshold(impostors, false_accept, robust=robust)
-
-    monkeypatch.setattr(domain_norm.Impostors, "threshold", noted)
-    for repeating in (1.1, 0.0):  # the share of people, guessed, that counts as repetition
-        monkeypatch.setattr(adapting, "REPEATING", repeating)
-        assert adapt("--overwrite", "--false-accept", "0.1")[0] == 0
-    Path("utt2spk").write_text("".join(f"{key} {key[:3]}\n" for key in keys))
-    monkeypatch.setattr(adapting, "REPEATING", 1.1)
-    assert adapt("--overwrite", "--utt2spk", "utt2spk")[0] == 0  # told: nothing is missed
-    assert asked == [True, False, False]
+@pytest.mark.parametrize(("num_repeated", "share", "is_robust"), [(30, 0.02, True), (3, 0.2, False)])
+def test_where_people_repeat_without_labels_the_robust_rule_decides(num_repeated, share, is_robust):
+    """Sixty recordings; of repeated people some pairs are not recognised, which have the highest scores."""
+    rng = np.random.default_rng(0)
+    voices = 1 + rng.standard_normal((60 - num_repeated, 24))
+    voices = np.concatenate([voices, voices[:num_repeated]])
+    matrix = (voices + 0.4 * rng.standard_normal(voices.shape)).astype(np.float32)
+    checks = [SpeechCheck(3.0, 3.0, -20.0, 0.0, (), 7000.0)] * 60
+    ids = tuple(f"k{n}" for n in range(60))
+    people, level = domain_norm.people_of(matrix)
+    _, impostors = domain_norm.learn(matrix, people, level)
+    plain, robust = (impostors.threshold(share, robust=choice) for choice in (False, True))
+    assert robust < plain - 0.005
+    found = adapting.adapt(adapting.Voices("list", ids, matrix, checks), share, "calls")
+    assert found.threshold == pytest.approx(robust if is_robust else plain)
+    known = adapting.adapt(
+        adapting.Voices("list", ids, matrix, checks, dict(zip(ids, ids, strict=True))), share, ""
+    )
+    _, impostors = domain_norm.learn(matrix, np.arange(60), level)
+    assert known.threshold == pytest.approx(impostors.threshold(share))  # who is told is believed
 
 
 def test_labelled_trials_calibrate(adapt, crowd):
