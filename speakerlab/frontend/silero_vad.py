@@ -16,6 +16,7 @@ import torch
 
 from speakerlab.errors import MissingExtraError, SpeakerLabError
 from speakerlab.frontend.framing import FrameGrid, require
+from speakerlab.onnxruntime_import import runtime
 from speakerlab.types import Float32Array
 
 # sample rate -> samples the network takes at once, and how many of the ones before them it sees again
@@ -65,10 +66,7 @@ class SileroVad:
     def __init__(self, config: SileroConfig, sample_rate: int) -> None:
         if sample_rate not in CHUNK:
             raise SpeakerLabError(f"Silero VAD takes audio at 8000 or 16000 Hz, not {sample_rate}")
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingExtraError("onnxruntime", "vad") from error
+        onnxruntime = runtime("vad")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # the chunks are small
         options.log_severity_level = 3

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from speakerlab import onnxruntime_import
 from speakerlab.errors import DataError, MissingExtraError
 from speakerlab.hub import rule as rules
 from speakerlab.hub.rule import Rule
@@ -101,11 +102,7 @@ def runtime() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("onnxruntime", "onnx") from error
-    return onnxruntime
+    return onnxruntime_import.runtime("onnx")
 
 
 def session_settings(num_threads: int) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from speakerlab.errors import MissingExtraError, SpeakerLabError
+from speakerlab import onnxruntime_import
+from speakerlab.errors import SpeakerLabError
 from speakerlab.types import Float32Array
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
@@ -35,10 +36,7 @@ def reduce_precision(path: Path, precision: str, feats: Iterable[Float32Array]) 
         SpeakerLabError: half precision cannot hold a weight or a value; no product is left for int8.
         MissingExtraError: onnxruntime is not installed.
     """
-    try:
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("onnxruntime", "onnx") from error
+    onnxruntime_import.runtime("onnx")  # before any of its parts
     from speakerlab.hub.onnx_export import quiet
 
     with quiet():

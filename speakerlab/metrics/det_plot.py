@@ -154,7 +154,10 @@ def _add_axes(figure: Figure, title: str, corner: tuple[float, float], limits: t
 def _draw_lines(axes: Axes, lines: list[_Line]) -> None:
     for number, line in enumerate(lines):
         style = line_style(number)
-        if line.band is not None:
+        hidden = [earlier for earlier in lines[:number] if _is_equal(line, earlier)]
+        if hidden:  # as calibrated scores do the raw ones: let that line show between the dashes
+            style = {**style, "linestyle": (0, (4, 4))}
+        if line.band is not None and all(earlier.band is None for earlier in hidden):
             axes.fill_between(*line.band, color=style["color"], alpha=0.13, linewidth=0)
         label = f"{shortened(line.name)}: EER {100 * line.eer:.2f} %"
         axes.plot(line.x, line.y, label=label, **style)
@@ -163,6 +166,10 @@ def _draw_lines(axes: Axes, lines: list[_Line]) -> None:
     # Below the axes: a curve may be anywhere inside.
     below = BOTTOM / SQUARE
     axes.legend(loc="upper left", bbox_to_anchor=(0, -below), borderaxespad=0, frameon=False)
+
+
+def _is_equal(first: _Line, second: _Line) -> bool:
+    return np.array_equal(first.x, second.x) and np.array_equal(first.y, second.y)
 
 
 def _explain_markers(figure: Figure, points: Mapping[str, OperatingPoint], *, has_band: bool) -> None:

@@ -138,6 +138,12 @@ def calibrated(
     """
     scores = _cross_scores(voices, trials)
     trained = logistic.train(Inputs.of({"score": scores}))
+    if trained.is_separated:
+        logging.warning(
+            "%s: every target scores above every non-target: take the likelihood ratios for no more than "
+            "their sign, or give more and harder trials",
+            trials.name,
+        )
     (scale,), offset = trained.raw_scales()
     known = trained.provenance
     try:

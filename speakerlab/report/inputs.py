@@ -138,5 +138,5 @@ def _first_part(utt_id: str, separator: str, path: Path) -> str:
 
 def _titles(paths: Iterable[Path]) -> dict[Path, str]:
     """Folder and file name of each trial list, or whole paths where those are not unique."""
-    titles = {path: f"{path.parent.name}/{path.name}" for path in paths}
+    titles = {path: f"{path.parent.name}/{path.name}".lstrip("/") for path in paths}
     return titles if len(set(titles.values())) == len(titles) else {path: str(path) for path in titles}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STYLE = """
 :root { color-scheme: light; }
-body { margin: 0 auto; padding: 1rem 1.25rem 4rem; max-width: 76rem; background: #fff; color: #1c1c1c;
+body { margin: 0 auto; padding: 1rem 1.25rem 4rem; max-width: 84rem; background: #fff; color: #1c1c1c;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.7rem; margin: .5rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; margin: 2.5rem 0 .75rem; border-bottom: 2px solid #ddd; padding-bottom: .25rem; }

@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # first package component (or top module) -> layer
 LAYERS = {
     "types": 0, "errors": 0, "registry": 0, "cache": 0, "distribution": 0,
-    "config": 1, "logs": 1, "parallel": 1, "torchaudio_import": 1,
+    "config": 1, "logs": 1, "parallel": 1, "torchaudio_import": 1, "onnxruntime_import": 1,
     "data": 2, "io": 2,
     "frontend": 3, "augment": 3, "nn": 3, "backend": 3, "metrics": 3,
     "train": 4, "embed": 4, "hub": 4, "report": 4,
@@ -29,7 +29,8 @@ NUMERIC_3 = {
     "backend": {"numpy", "scipy"},
     "metrics": {"numpy", "scipy", "matplotlib"},
 }
-ENVIRONMENT = {"cache.py"}  # the folder that the user names there serves the API as well as the commands
+# the folder that the user names there serves the API as well as the commands; so does a library's telemetry
+ENVIRONMENT = {"cache.py", "onnxruntime_import.py"}
 ONLY_IN = {
     "kaldiio": {"io/ark.py"},
     "soundfile": {"io/audio.py"},

@@ -121,6 +121,21 @@ def test_no_copies_and_no_links_but_the_driver():
             seen[digest] = path
 
 
+def test_binary_files_are_small_pictures_of_the_docs():
+    binary = [path for path in TRACKED if b"\0" in path.read_bytes()[:8000]]
+    assert {path.name for path in binary} >= {"det.png", "report.png"}
+    for path in binary:
+        assert (path.parent, path.suffix) == (ROOT / "docs" / "images", ".png"), path
+        assert path.stat().st_size < 150_000, path
+
+
+def test_links_of_the_docs_lead_somewhere():
+    for path in TRACKED:
+        if path.suffix == ".md":
+            for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+                assert (path.parent / target).exists(), f"{path}: {target}"
+
+
 def test_nothing_speaks_of_one_machine():
     marks = ("/wo" + "rk/", "/fa" + "rm/", "pypi.org/" + "simple", "deb.debian" + ".org")
     for path in TRACKED:

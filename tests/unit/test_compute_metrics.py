@@ -72,6 +72,12 @@ def systems(folder):
     return list(itertools.chain(*rows))
 
 
+def test_a_list_of_the_working_directory_has_its_name_alone(folder, monkeypatch):
+    monkeypatch.chdir(folder / "set")
+    (row,) = run(good(folder), "--trials", "trials", "--num-draws", 9)[1:2]
+    assert row.split()[1] == "trials"
+
+
 def test_scores_of_any_toolkit_give_the_same_table(folder):
     (kaldi,) = run(good(folder), "--trials", folder / "set/trials", "--num-draws", 9)[1:2]
     labels = {tuple(line.split()[1:]): line[0] for line in (folder / "set/trials").read_text().splitlines()}

@@ -52,6 +52,16 @@ def test_axes_are_normal_deviates_and_marks_are_at_the_metrics():
     assert (curve.get_xdata() + curve.get_ydata())[inner] == pytest.approx(-3, abs=0.25)
 
 
+def test_a_curve_that_lies_on_another_lets_it_show():
+    table = normal_table(3)
+    calibrated = ScoreTable(table.trials, 2 * table.scores - 1)
+    tables = {"a": table, "calibrated": calibrated, "b": normal_table(1.5)}
+    axes = det_plot.draw({"list": {name: error_curve(one) for name, one in tables.items()}}).axes[0]
+    curves = {line.get_label().partition(":")[0]: line for line in lines_of(axes) if ":" in line.get_label()}
+    assert [curves[name].is_dashed() for name in tables] == [False, True, False]
+    assert curves["a"].get_xydata() == pytest.approx(curves["calibrated"].get_xydata())
+
+
 def test_tick_labels_are_percents_at_their_deviates():
     axes = det_plot.draw({"list": {"a": error_curve(normal_table(3))}}).axes[0]
     for axis in (axes.xaxis, axes.yaxis):

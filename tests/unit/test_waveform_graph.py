@@ -170,3 +170,15 @@ def test_shortest_recording(folder):
         graph.from_waveform("u", Waveform(samples[1:], 16000))
     with pytest.raises(SpeakerLabError, match="8000 Hz, the model needs 16000"):
         graph.from_waveform("u", Waveform(samples, 8000))
+
+
+def test_the_runtime_tells_nobody_that_it_is_used(folder, tmp_path):
+    """onnxruntime's telemetry is on by default: it would leave a device id in the cache."""
+    code = "import sys; from pathlib import Path; from speakerlab.embed.waveform_graph import WaveformGraph\n"
+    code += f"WaveformGraph.load(Path({str(folder / 'model.onnx')!r}), 1)"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
+    subprocess.run([sys.executable, "-c", "import onnxruntime"], env=environment, check=True)
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["Microsoft"])  # other versions have none
