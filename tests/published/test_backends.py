@@ -107,7 +107,9 @@ def test_error_rates_on_real_speech(vectors, corpus, name, trial_list):
 
 @pytest.mark.parametrize(
     ("name", "trial_list", "false_accept", "false_reject"),
-    [("eval-libri", "trials", 0.0, 0.0), ("eval-accent", "trials_clean", 3.9, 0.0)],
+    # the two targets of eval-accent that are missed are of one recording with less than a second of speech,
+    # which gets no decision
+    [("eval-libri", "trials", 0.0, 0.0), ("eval-accent", "trials_clean", 3.9, 100 * 2 / 206)],
 )
 def test_error_rates_at_the_threshold_of_its_calibration(
     model, vectors, corpus, name, trial_list, false_accept, false_reject
@@ -119,7 +121,7 @@ def test_error_rates_at_the_threshold_of_its_calibration(
     accepted = np.array([vectors[name, a] @ vectors[name, b] >= own.score for a, b in pairs])
     is_target = trials.labels == 1
     assert 100 * accepted[~is_target].mean() == pytest.approx(false_accept, abs=0.2)
-    assert 100 * (~accepted[is_target]).mean() == pytest.approx(false_reject, abs=0.5)
+    assert 100 * (~accepted[is_target]).mean() == pytest.approx(false_reject, abs=0.3)
 
 
 def test_telephone_speech_is_outside_of_its_calibration(model, speech):
