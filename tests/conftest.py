@@ -1,4 +1,4 @@
-"""A toy corpus for tests: harmonic "voices" with their own pitch and resonances, a few seconds each."""
+"""What many tests use: toy voices (their own pitch and resonances), talkers, a tiny model, commands."""
 
 import sys
 from pathlib import Path
@@ -8,10 +8,14 @@ import pytest
 import torch
 from scipy import signal
 
+from speakerlab import cli
+from speakerlab import config as config_io
+from speakerlab.hub import bundle
 from speakerlab.io import audio
 from speakerlab.types import Waveform
 
 RATE = 16000
+TINY = {"model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 8}}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -79,3 +83,22 @@ def talkers():
             [Waveform(speech.say(text, voice).astype(np.float32), RATE) for text in sentences]
             for voice in voices
         ]
+
+
+def save_tiny(path: Path, seed=0, **kwargs):
+    """A bundle of a network of a few thousand random weights, at ``path``, which is returned."""
+    config = config_io.from_mapping(bundle.EmbedderConfig, TINY, "test")
+    torch.manual_seed(seed)
+    bundle.save(path, config.model.build(feat_dim=80), config, 80, {}, **kwargs)
+    return path
+
+
+def speakerlab(*arguments):
+    """Exit status of ``speakerlab ARGUMENTS``, called as the shell does, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["speakerlab", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return stop.code or 0
+    return 0

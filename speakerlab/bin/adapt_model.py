@@ -22,11 +22,14 @@ from speakerlab.bin import entry, session_arguments
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from speakerlab.embed.waveform_graph import WaveformGraph
     from speakerlab.hub.adaptation import Adaptation
     from speakerlab.hub.bundle import Bundle
     from speakerlab.pipeline import Pipeline
     from speakerlab.pipeline.adapting import Voices
+    from speakerlab.pipeline.sources import Source
 
 
 def options() -> argparse.ArgumentParser:
@@ -51,7 +54,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--domain", help="what speech this is, for answers (default: the name of the list)")
     parser.add_argument("--batch-size", type=int, default=1, help="recordings per network call")
     parser.add_argument(
-        "--max-fail-rate", type=float, default=0.1, help="share of recordings that may be unreadable"
+        "--max-fail-rate", type=entry.rate, default=0.1, help="share of recordings that may be unreadable"
     )
     parser.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
@@ -73,13 +76,16 @@ def main(arguments: argparse.Namespace) -> None:
     is_graph = arguments.model.lower().endswith(".onnx")
     _require_free(arguments.out, is_graph=is_graph, overwrite=arguments.overwrite)
     from speakerlab.bin.calibrate_model import operating_point
-    from speakerlab.data.tables import read_trials
+    from speakerlab.data.tables import read_trials, read_two_columns
     from speakerlab.pipeline import adapting
 
     point = operating_point(arguments.operating_point)
     trials = read_trials(arguments.trials) if arguments.trials else None
+    people = dict(read_two_columns(arguments.utt2spk)) if arguments.utt2spk else None
+    sources = _sources(arguments.recordings)
+    adapting.require_known(str(arguments.recordings), sources, people, trials)
     network, loaded = _network(arguments, is_graph=is_graph)
-    voices = _voices(arguments, network)
+    voices = _voices(arguments, network, sources, people)
     domain = arguments.domain or f"recordings like those of {voices.name}"
     found = adapting.adapt(voices, arguments.false_accept, domain)
     if trials is not None:
@@ -127,25 +133,36 @@ def _network(arguments: argparse.Namespace, *, is_graph: bool) -> tuple[Pipeline
     return pipeline(model=loaded, ngpu=ngpu, batch_size=arguments.batch_size, running=running), loaded
 
 
-def _voices(arguments: argparse.Namespace, network: Pipeline) -> Voices:
+def _sources(path: Path) -> Mapping[str, Source]:
+    """The recordings of a list, or the utterances of a data dir, by id."""
+    from speakerlab.pipeline import sources
+
+    if path.is_dir():
+        return sources.of_data_dir(path)
+    named = sources.find(path, 16000, allow_commands=True)
+    if not named.is_list:
+        raise SpeakerLabError(f"{path} is one recording; --recordings takes a wav.scp of many")
+    return named.sources
+
+
+def _voices(
+    arguments: argparse.Namespace,
+    network: Pipeline,
+    sources: Mapping[str, Source],
+    people: Mapping[str, str] | None,
+) -> Voices:
     """The recordings that can be used, embedded; those that cannot are told one by one."""
     import numpy as np
 
-    from speakerlab.data.tables import read_two_columns
-    from speakerlab.pipeline.adapting import Voices
+    from speakerlab.pipeline import adapting
     from speakerlab.pipeline.embedding import Embedded, embed
-    from speakerlab.pipeline.sources import find
 
     path: Path = arguments.recordings
-    path = path / "wav.scp" if path.is_dir() else path
-    named = find(path, 16000, allow_commands=True)
-    if not named.is_list:
-        raise SpeakerLabError(f"{path} is one recording; --recordings takes a wav.scp of many")
-    people = dict(read_two_columns(arguments.utt2spk)) if arguments.utt2spk else None
+    keys = adapting.chosen(str(path), list(sources))
     usable: dict[str, Embedded] = {}
     failed = 0
-    results = embed(list(named.sources.items()), network.embedder, network.options)
-    for key, result in zip(named.sources, results, strict=True):
+    results = embed([(key, sources[key]) for key in keys], network.embedder, network.options)
+    for key, result in zip(keys, results, strict=True):
         if isinstance(result, AudioError):
             failed += 1
             logging.warning("left out: %s", result)
@@ -153,13 +170,12 @@ def _voices(arguments: argparse.Namespace, network: Pipeline) -> Voices:
             logging.warning("left out: %s: %s", key, "; ".join(result.heard.speech.reasons))
         else:
             usable[key] = result
-    if failed > arguments.max_fail_rate * len(named.sources):
-        why = f"{failed} of {len(named.sources)} recordings cannot be read"
+    if failed > arguments.max_fail_rate * len(keys):
+        why = f"{failed} of {len(keys)} recordings cannot be read"
         raise DataError(path, why, "repair them, or allow more with --max-fail-rate")
     matrix = np.stack([one.embedding for one in usable.values()]) if usable else np.zeros((0, 1), np.float32)
     checks = [one.heard.speech for one in usable.values()]
-    left_out = frozenset(named.sources.keys() - usable.keys())
-    return Voices(str(path), tuple(usable), matrix, checks, people, left_out)
+    return adapting.Voices(str(path), tuple(usable), matrix, checks, people)
 
 
 def _publish(loaded: Bundle | WaveformGraph, out: Path, found: Adaptation) -> None:

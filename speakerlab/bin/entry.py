@@ -57,6 +57,14 @@ def add_job_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--num-jobs", type=int, default=1, help="number of shares")
 
 
+def rate(text: str) -> float:
+    """A share in [0, 1], such as that of utterances that may fail."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0..1")
+    return value
+
+
 @contextmanager
 def starting() -> Iterator[None]:
     """Around the imports and the loading of a short command: no garbage is collected meanwhile.

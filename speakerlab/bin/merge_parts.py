@@ -22,15 +22,10 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--keys-from", type=Path, required=True, help="data dir whose utterances must be there"
     )
-    parser.add_argument("--max-fail-rate", type=_rate, default=0.0, help="share of utterances that may fail")
+    parser.add_argument(
+        "--max-fail-rate", type=entry.rate, default=0.0, help="share of utterances that may fail"
+    )
     return parser
-
-
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0 <= rate <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in 0..1")
-    return rate
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -85,14 +85,15 @@ def decode(name: str, data: bytes, sample_rate: int | None = None) -> Waveform:
         return _decode(io.BytesIO(data), None, None, sample_rate)
 
 
-def read_channels(recording: Recording) -> Channels:
-    """All channels of ``recording``; its ``channel`` is not looked at.
+def read_channels(recording: Recording, segment: Segment | None = None) -> Channels:
+    """All channels of ``recording``, or of ``segment`` in it; its ``channel`` is not looked at.
 
     Raises:
-        AudioError: missing, empty, truncated or unreadable file, failed command.
+        AudioError: missing, empty, truncated or unreadable file, failed command, segment outside of it.
     """
-    with _named(recording.rec_id, recording.source), _stream(recording) as stream:
-        return _decode_channels(stream, None)
+    name = segment.utt_id if segment else recording.rec_id
+    with _named(name, recording.source), _stream(recording) as stream:
+        return _decode_channels(stream, segment)
 
 
 def decode_channels(name: str, data: bytes | BinaryIO, origin: str = "data") -> Channels:

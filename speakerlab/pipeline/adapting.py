@@ -7,7 +7,7 @@ trials, "even", point)`` -> the same with log-likelihood ratios, where there are
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,7 +39,6 @@ class Voices:
         embeddings: float32 [N, E], as the network gave them.
         checks: what was found in each.
         people: who speaks in each, where that is known.
-        left_out: ids in the list that cannot be used; trials of them do not count.
     """
 
     name: str
@@ -47,38 +46,42 @@ class Voices:
     embeddings: Float32Array
     checks: Sequence[SpeechCheck]
     people: Mapping[str, str] | None = None
-    left_out: frozenset[str] = frozenset()
-
-    def chosen(self) -> Voices:
-        """All, or a fixed random choice of as many as can be compared with each other."""
-        if len(self.ids) <= MAX_RECORDINGS:
-            return self
-        rng = np.random.default_rng(domain_norm.SEED)
-        rows = np.sort(rng.choice(len(self.ids), MAX_RECORDINGS, replace=False))
-        logging.info("%s: %d of %d recordings are used", self.name, MAX_RECORDINGS, len(self.ids))
-        return self.rows(rows)
-
-    def rows(self, rows: Labels) -> Voices:
-        """Those numbered ``rows``."""
-        ids = tuple(self.ids[row] for row in rows)
-        return replace(
-            self, ids=ids, embeddings=self.embeddings[rows], checks=[self.checks[row] for row in rows]
-        )
 
     def labels(self) -> tuple[Labels, float]:
         """A number for each recording's speaker, told or guessed, and the score that joins two."""
         guessed, same_person = domain_norm.people_of(self.embeddings)
         if self.people is None:
             return guessed, same_person
-        missing = [key for key in self.ids if key not in self.people]
-        if missing:
-            raise DataError(
-                self.name,
-                f"no speaker for {missing[0]} ({len(missing)} such recordings)",
-                "give a line for each in --utt2spk",
-            )
         _, told = np.unique([self.people[key] for key in self.ids], return_inverse=True)
         return told.astype(np.int64), same_person
+
+
+def chosen(name: str, ids: Sequence[str]) -> list[str]:
+    """All ids of the list ``name``, or a fixed random choice of as many as can be compared in pairs."""
+    if len(ids) <= MAX_RECORDINGS:
+        return list(ids)
+    rng = np.random.default_rng(domain_norm.SEED)
+    rows = np.sort(rng.choice(len(ids), MAX_RECORDINGS, replace=False))
+    logging.info("%s: %d of %d recordings are used", name, MAX_RECORDINGS, len(ids))
+    return [ids[row] for row in rows]
+
+
+def require_known(
+    name: str, ids: Collection[str], people: Mapping[str, str] | None, trials: TrialList | None
+) -> None:
+    """Whether labels and trials fit the list ``name``; before hours of embedding.
+
+    Raises:
+        DataError: a recording without speaker, a trial of one that is not in the list.
+    """
+    if missing := [key for key in ids if people is not None and key not in people]:
+        why = f"no speaker for {missing[0]} ({len(missing)} such recordings)"
+        raise DataError(name, why, "give a line for each in --utt2spk")
+    if trials is None:
+        return
+    if unknown := [key for key in (*trials.enroll_ids, *trials.test_ids) if key not in ids]:
+        why = f"{unknown[0]} is not among the recordings of {name}"
+        raise DataError(trials.name, f"{why} ({len(set(unknown))} such ids)", "leave these trials out")
 
 
 def adapt(voices: Voices, false_accept: float, domain: str) -> Adaptation:
@@ -91,11 +94,10 @@ def adapt(voices: Voices, false_accept: float, domain: str) -> Adaptation:
         domain: what speech it is, in one line.
 
     Raises:
-        DataError: too few people, or one without a line in ``people``.
+        DataError: too few people.
     """
     if len(voices.ids) < domain_norm.MIN_PEOPLE:
         raise _too_few(voices.name, f"{len(voices.ids)} usable recordings")
-    voices = voices.chosen()
     labels, same_person = voices.labels()
     num_people = len(np.unique(labels))
     if num_people < domain_norm.MIN_PEOPLE:
@@ -131,9 +133,10 @@ def calibrated(
     """``adaptation`` with a calibration of its scores, by labelled trials between ``voices``.
 
     Each half of the people is scored with what the other half teaches: strangers are not in the mean either.
+    Trials of recordings that are not among ``voices`` do not count.
 
     Raises:
-        DataError: a trial of an unknown recording or without label, trials of one kind only, a threshold that
+        DataError: a trial without label, trials of one kind only, a threshold that
             no score reaches.
     """
     scores = _cross_scores(voices, trials)
@@ -161,12 +164,6 @@ def calibrated(
 
 def _cross_scores(voices: Voices, trials: TrialList) -> ScoreTable:
     """Scores of the trials whose two people are in one half, by the other half."""
-    known = voices.left_out.union(voices.ids)
-    unknown = [key for key in (*trials.enroll_ids, *trials.test_ids) if key not in known]
-    if unknown:
-        why = f"{unknown[0]} is not among the recordings of {voices.name}"
-        raise DataError(trials.name, f"{why} ({len(set(unknown))} such ids)", "leave these trials out")
-    voices = voices.chosen()
     labels, same_person = voices.labels()
     people = np.unique(labels)
     if len(people) < 2 * domain_norm.MIN_PEOPLE:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from speakerlab.data.datadir import DataDir
 from speakerlab.data.tables import read_wav_scp, refuse_commands
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
 from speakerlab.io import audio, download
@@ -103,6 +104,22 @@ def _find(audio_in: Any, sample_rate: int, key: str) -> Utterances:
     if isinstance(audio_in, np.ndarray) or _is_tensor(audio_in):
         return _one(key, UNNAMED[1], partial(_of_array, key, audio_in, sample_rate))
     raise SpeakerLabError(f"audio_in is a {type(audio_in).__name__}; give {FORMS}")
+
+
+def of_data_dir(path: Path) -> dict[str, Source]:
+    """The utterances of the data dir ``path`` by id; pipes in its ``wav.scp`` run.
+
+    Raises:
+        DataError: see ``DataDir.load``.
+    """
+    data = DataDir.load(path)
+    found = {}
+    for utterance in data.utterances:
+        segment = utterance.segment
+        recording = data.recordings[segment.rec_id]
+        read = partial(audio.read_channels, recording, segment)
+        found[str(segment.utt_id)] = Source(recording.source, read, not recording.is_pipe)
+    return found
 
 
 def find_one(audio_in: Any, sample_rate: int) -> Source:

@@ -18,14 +18,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
-import torch
+from conftest import save_tiny
 
-from speakerlab import __version__, config, distribution
-from speakerlab.hub import bundle
+from speakerlab import __version__, distribution
 from speakerlab.pipeline import pipeline
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {"model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 8}}
 STEM = f"speakerlab_recipes-{__version__}"
 
 
@@ -64,9 +62,7 @@ def wheel(built):
 def recordings(tmp_path_factory, talkers):
     """A folder with a tiny bundle and one recording of each of two talkers."""
     path = tmp_path_factory.mktemp("elsewhere")
-    settings = config.from_mapping(bundle.EmbedderConfig, SETTINGS, "test")
-    torch.manual_seed(0)
-    bundle.save(path / "model", settings.model.build(feat_dim=80), settings, 80, {}, threshold=0.5)
+    save_tiny(path / "model", threshold=0.5)
     for name, talker in zip("ab", talkers, strict=True):
         soundfile.write(path / f"{name}.wav", talker[0].samples, talker[0].sample_rate)
     return path

@@ -10,14 +10,8 @@ if [[ ${1:-} == --help ]]; then
 fi
 REQUIREMENTS="core plot demo test"
 . path.sh
-pinned=requirements/parity.txt
-if ! cmp --silent $pinned .peers/$pinned; then
-  log "installing $pinned into .peers"
-  rm -rf .peers
-  python -m pip install --no-deps --target .peers -r $pinned >&2 || die "the peers could not be installed"
-  mkdir .peers/requirements
-  cp $pinned .peers/$pinned
-fi
+. steps/lib/install_pinned.sh
+install_pinned .peers requirements/parity.txt
 export PYTHONPATH=$PYTHONPATH:$PWD/.peers
 # one thread per process: the cores are shared out by processes
 OMP_NUM_THREADS=1 exec python -m pytest --numprocesses "$(nproc)" tests/parity "$@"

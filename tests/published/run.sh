@@ -11,14 +11,8 @@ if [[ ${1:-} == --help ]]; then
 fi
 REQUIREMENTS="core plot demo onnx openvino test"
 . path.sh
-peers=.peers-published pinned=requirements/published.txt
-if ! cmp --silent $pinned $peers/$pinned; then
-  log "installing $pinned into $peers"
-  rm -rf $peers
-  python -m pip install --no-deps --target $peers -r $pinned >&2 || die "the peers could not be installed"
-  mkdir $peers/requirements
-  cp $pinned $peers/$pinned
-fi
-export PYTHONPATH=$PYTHONPATH:$PWD/$peers:$PWD/tests/parity
+. steps/lib/install_pinned.sh
+install_pinned .peers-published requirements/published.txt
+export PYTHONPATH=$PYTHONPATH:$PWD/.peers-published:$PWD/tests/parity
 # one thread per process: the cores are shared out by processes
 OMP_NUM_THREADS=1 exec python -m pytest --numprocesses "$(nproc)" --dist loadfile tests/published "$@"

@@ -11,12 +11,7 @@ if [[ ${1:-} == --help ]]; then
 fi
 REQUIREMENTS="core plot demo test"
 . path.sh
-pinned=requirements/resolution.txt
-if ! cmp --silent $pinned .resolver/$pinned; then
-  rm -rf .resolver
-  python -m pip install --no-deps --target .resolver -r $pinned >&2 || die "the resolver could not be installed"
-  mkdir .resolver/requirements
-  cp $pinned .resolver/$pinned
-fi
+. steps/lib/install_pinned.sh
+install_pinned .resolver requirements/resolution.txt
 export PATH=$PWD/.resolver/bin:$PATH
 exec python -m pytest --numprocesses 4 tests/resolution "$@"

@@ -11,19 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from conftest import save_tiny, speakerlab
 
-from speakerlab import cli, config
+from speakerlab import cli
 from speakerlab.backend import domain_norm
 from speakerlab.embed.speech_check import SpeechCheck, check
 from speakerlab.hub import bundle
 from speakerlab.io import audio
 from speakerlab.pipeline import adapting, pipeline
 from speakerlab.predictor import Predictor
-from speakerlab.types import Waveform
+from speakerlab.types import RecId, Recording, Waveform
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {"model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 8}}
 NUM_PEOPLE = 32
 TEXT = "Good morning, the quick brown fox jumps over the lazy dog."
 
@@ -44,9 +43,7 @@ def crowd(tmp_path_factory):
         for number, waveform in enumerate(both):
             audio.write(path / f"p{person:02d}-{number}.wav", waveform)
     audio.write(path / "silence.wav", Waveform(np.tile(np.float32([1e-4, 0]), 16000), 16000))
-    settings = config.from_mapping(bundle.EmbedderConfig, SETTINGS, "test")
-    torch.manual_seed(0)
-    bundle.save(path / "m", settings.model.build(feat_dim=80), settings, 80, {}, domain="toy voices")
+    save_tiny(path / "m", domain="toy voices")
     return path
 
 
@@ -74,13 +71,7 @@ def adapt(here, crowd, monkeypatch, capsys):
 
     def call(*arguments, model=None, out="out", recordings="wav.scp"):
         words = ["adapt", "--recordings", recordings, "--cpu", *arguments, model or crowd / "m", out]
-        monkeypatch.setattr(sys, "argv", ["speakerlab", *map(str, words)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code
-        else:
-            status = 0
+        status = speakerlab(*words)
         said = capsys.readouterr()
         return status, said.out, said.err
 
@@ -226,6 +217,8 @@ def test_labelled_trials_calibrate(adapt, crowd):
     write_list(crowd, "wav.scp", keys, f"gone {crowd}/gone.wav\n")
     with Path("trials").open("a") as stream:
         stream.write("p00-0 gone nontarget\n")  # which is left out, and so is the trial
+    with Path("utt2spk").open("a") as stream:
+        stream.write("gone p99\n")
     status, out, err = adapt(*options)
     assert (status, len(err.splitlines())) == (0, 1), err
     found = bundle.load(Path("out")).adaptation
@@ -251,6 +244,46 @@ def test_a_data_dir_and_its_commands(adapt, crowd):
     Path("data/wav.scp").write_text(text + f"ran touch RAN; cat {crowd}/p30-1.wav |\n")
     assert json.loads(adapt("--json", "--overwrite", recordings="data")[1])["num_recordings"] == 34
     assert Path("RAN").exists()
+
+
+def test_a_data_dir_with_segments_is_its_utterances(adapt, crowd):
+    Path("data").mkdir()
+    people = [f"p{n:02d}" for n in range(NUM_PEOPLE)]
+    write_list(crowd, "data/wav.scp", [f"{person}-0" for person in people])
+    ends = {
+        person: audio.duration_s(Recording(RecId(person), f"{crowd}/{person}-0.wav")) for person in people
+    }
+    parts = [(f"{p}-a {p}-0 0 {ends[p]:.3f}\n", f"{p}-b {p}-0 0.1 {ends[p]:.3f}\n") for p in people]
+    Path("data/segments").write_text("".join(line for both in parts for line in both))
+    assert json.loads(adapt("--json", recordings="data")[1])["num_recordings"] == 2 * NUM_PEOPLE
+    Path("data/segments").write_text("".join(first for first, _ in parts))
+    whole = json.loads(adapt("--json", "--overwrite", recordings="data")[1])
+    assert whole["threshold"] == pytest.approx(json.loads(adapt("--json", "--overwrite")[1])["threshold"])
+
+
+@pytest.mark.parametrize("rate", ["1.5", "-0.1", "nan", "x"])
+def test_a_rate_of_failures_that_is_none(adapt, rate):
+    status, out, err = adapt("--max-fail-rate", rate)
+    assert (status, out) == (2, "")
+    assert f"argument --max-fail-rate: {rate} is not in 0..1" in err or "invalid" in err
+
+
+def test_labels_and_trials_are_looked_at_before_anything_is_embedded(adapt, crowd, monkeypatch):
+    monkeypatch.setattr("speakerlab.pipeline.embedding.embed", None)  # whoever calls it gets a TypeError
+    Path("utt2spk").write_text("p00-0 p00\n")
+    refused(adapt("--utt2spk", "utt2spk"), "no speaker for p01-0 (31 such recordings)")
+    Path("trials").write_text("p00-0 p99-0 target\n")
+    refused(adapt("--trials", "trials"), "p99-0 is not among the recordings")
+
+
+def test_of_a_long_list_no_more_is_embedded_than_is_used(adapt, crowd, monkeypatch):
+    monkeypatch.setattr(adapting, "MAX_RECORDINGS", 5)
+    heard = []
+    read = audio.read_channels
+    monkeypatch.setattr(
+        audio, "read_channels", lambda one, *more: heard.append(one.rec_id) or read(one, *more)
+    )
+    assert json.loads(adapt("--json")[1])["num_recordings"] == len(heard) == 5
 
 
 @pytest.mark.parametrize("name", ["upload.wav", "list.txt", "scp"])

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from conftest import save_tiny
 
-from speakerlab import config
 from speakerlab.bin import make_data_dir
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.tables import may_run, read_wav_scp
 from speakerlab.errors import SpeakerLabError
-from speakerlab.hub import bundle
 from speakerlab.io import audio
 from speakerlab.io.ark import FeatureTable
 from speakerlab.pipeline import pipeline
@@ -27,17 +25,12 @@ from speakerlab.types import RecId, Recording, Waveform
 
 ROOT = Path(__file__).parents[2]
 INFER = ROOT / "egs/modelscope/speaker_verification/campplus_zh-cn_16k-common"
-SETTINGS = {"model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 8}}
 COMMAND = "touch PWNED; cat a.wav |"
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    settings = config.from_mapping(bundle.EmbedderConfig, SETTINGS, "test")
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "m"
-    bundle.save(path, settings.model.build(feat_dim=80), settings, 80, {}, threshold=0.5)
-    return path
+    return save_tiny(tmp_path_factory.mktemp("model") / "m", threshold=0.5)
 
 
 @pytest.fixture

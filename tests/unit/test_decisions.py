@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from conftest import save_tiny, speakerlab
 from test_hub import funasr  # noqa: F401
 
-from speakerlab import cli, config
 from speakerlab.backend import domain_norm
 from speakerlab.embed.session import SessionConfig
 from speakerlab.hub import bundle
@@ -28,7 +26,6 @@ from speakerlab.pipeline.decision import Decision, Threshold
 from speakerlab.types import SYNTHETIC, Waveform
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {"model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 8}}
 IDENTITY = {"model", "model_hash", "domain"}
 DECIDED = {*IDENTITY, "threshold", "threshold_origin", "calibration", "reasons", "notes"}
 EVEN = OperatingPoint(0.5)
@@ -66,23 +63,10 @@ MODELS = {
 def here(tmp_path_factory, talkers):
     """Bundles by name, some of their graphs, recordings of two talkers, and one too quiet to be heard."""
     path = tmp_path_factory.mktemp("here")
-    settings = config.from_mapping(bundle.EmbedderConfig, SETTINGS, "test")
-    torch.manual_seed(0)
-    network = settings.model.build(feat_dim=80)
     for name, extra in MODELS.items():
-        bundle.save(path / name, network, settings, 80, {}, **extra)
+        save_tiny(path / name, **extra)
     for name in ("calibrated", "adapted"):
-        command = [
-            "speakerlab",
-            "export",
-            "--input",
-            "waveform",
-            str(path / name),
-            str(path / f"{name}.onnx"),
-        ]
-        sys.argv, kept = command, sys.argv
-        cli.main()
-        sys.argv = kept
+        assert not speakerlab("export", "--input", "waveform", path / name, path / f"{name}.onnx")
     for name, talker in zip("ab", talkers, strict=True):
         audio.write(path / f"{name}.wav", talker[0])
     audio.write(path / "quiet.wav", Waveform(np.tile(np.float32([1e-4, 0]), 16000), 16000))
@@ -95,13 +79,7 @@ def run(here, monkeypatch, capsys):
     monkeypatch.chdir(here)
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["speakerlab", *map(str, arguments), "--cpu"])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code
-        else:
-            status = 0
+        status = speakerlab(*arguments, "--cpu")
         return status, capsys.readouterr().out
 
     return call

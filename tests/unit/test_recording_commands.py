@@ -10,23 +10,17 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
-import torch
+from conftest import RATE, save_tiny, speakerlab
 
-from speakerlab import cli, config, distribution
+from speakerlab import distribution
 from speakerlab.bin import verify_speakers
-from speakerlab.hub import bundle
-
-SETTINGS = {"model": {"name": "tdnn", "channels": [16, 16, 16, 16, 32], "embed_dim": 8}}
-RATE = 16000
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, talkers):
     """A model where recipe zero leaves it, and recordings of two talkers."""
     path = tmp_path_factory.mktemp("here")
-    settings = config.from_mapping(bundle.EmbedderConfig, SETTINGS, "test")
-    torch.manual_seed(0)
-    bundle.save(path / "exp/demo/model", settings.model.build(feat_dim=80), settings, 80, {}, threshold=0.5)
+    save_tiny(path / "exp/demo/model", threshold=0.5)
     for name, talker in zip("ab", talkers, strict=True):
         for number, waveform in enumerate(talker):
             soundfile.write(path / f"{name}{number}.wav", waveform.samples, RATE)
@@ -43,13 +37,7 @@ def run(folder, monkeypatch, capsys):
     def call(*arguments):
         if arguments[0] in {"verify", "enroll", "identify", "embed"} and "--model" not in arguments:
             arguments = (*arguments, "--model", "exp/demo/model")
-        monkeypatch.setattr(sys, "argv", ["speakerlab", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code
-        else:
-            status = 0
+        status = speakerlab(*arguments)
         said = capsys.readouterr()
         return status, said.out, said.err
 
