@@ -8,7 +8,7 @@ if [[ ${1:-} == --help ]]; then
   sed -n '2,4s/^# //p' "$0"
   exit 0
 fi
-REQUIREMENTS="core plot demo onnx ssl vad test"
+REQUIREMENTS="core plot demo onnx serve ssl vad test"
 . path.sh
 # one thread per process: the cores are shared out by processes
 OMP_NUM_THREADS=1 exec python -m pytest --numprocesses "$(nproc)" --dist loadfile "$@"

@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 
 from speakerlab.errors import AudioError, SilenceError
-from speakerlab.io import atomic
+from speakerlab.io import atomic, container
 from speakerlab.types import Float32Array, Recording, Segment, Waveform
 
 MIN_SAMPLE_RATE = 1000  # in Hz; below it there is no speech
@@ -96,10 +96,16 @@ def read_channels(recording: Recording, segment: Segment | None = None) -> Chann
         return _decode_channels(stream, segment)
 
 
-def decode_channels(name: str, data: bytes | BinaryIO, origin: str = "data") -> Channels:
-    """All channels of the audio file held in ``data``, which came from ``origin``; errors name both."""
+def decode_channels(
+    name: str, data: bytes | BinaryIO, origin: str = "data", max_s: float = math.inf
+) -> Channels:
+    """All channels of the audio file held in ``data``, which came from ``origin``; errors name both.
+
+    Raises:
+        AudioError: it cannot be decoded, or is longer than ``max_s`` seconds, which costs no memory.
+    """
     with _named(name, origin):
-        return _decode_channels(io.BytesIO(data) if isinstance(data, bytes) else data, None)
+        return _decode_channels(io.BytesIO(data) if isinstance(data, bytes) else data, None, max_s)
 
 
 def one_channel(name: str, channels: Channels, channel: int | None) -> Waveform:
@@ -262,9 +268,20 @@ def _decode(
     return Waveform(np.clip(samples, -1.0, 1.0), sample_rate or rate)
 
 
-def _decode_channels(stream: BinaryIO, segment: Segment | None) -> Channels:
+def _decode_channels(stream: BinaryIO, segment: Segment | None, max_s: float = math.inf) -> Channels:
+    kind = container.kind(stream.read(container.START_BYTES))
+    stream.seek(0)
+    if kind is not None:
+        try:
+            samples, rate = container.decode(stream, kind, MAX_SAMPLES, max_s)
+        except ValueError as error:
+            raise _DecodeError(str(error)) from error
+        start, end = _span(segment, len(samples), rate)
+        return Channels(samples[start:end], rate)
     with _opened(stream) as sound:
         rate = int(sound.samplerate)
+        if sound.frames > max_s * rate:
+            raise _DecodeError(f"{sound.frames / rate:.1f} s long; {max_s:g} s is the limit")
         start, end = _span(segment, sound.frames, rate)
         return Channels(_frames(sound, stream, start, end), rate)
 

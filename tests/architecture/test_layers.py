@@ -21,7 +21,7 @@ LAYERS = {
     "pipeline": 5, "predictor": 5, "voiceprint": 5,
     "bin": 6, "cli": 6,
 }  # fmt: skip
-NUMERIC = {0: {"numpy"}, 1: {"numpy", "yaml", "tqdm"}, 2: {"numpy", "scipy", "kaldiio", "soundfile"}}
+NUMERIC = {0: {"numpy"}, 1: {"numpy", "yaml", "tqdm"}, 2: {"numpy", "scipy", "kaldiio", "soundfile", "av"}}
 NUMERIC_3 = {
     "frontend": {"torch", "numpy", "onnxruntime"},
     "augment": {"numpy", "scipy", "torch"},
@@ -34,6 +34,7 @@ ENVIRONMENT = {"cache.py", "onnxruntime_import.py"}
 ONLY_IN = {
     "kaldiio": {"io/ark.py"},
     "soundfile": {"io/audio.py"},
+    "av": {"io/container.py"},
     "torchaudio": {"torchaudio_import.py"},
     "matplotlib": {"metrics/det_plot.py", "metrics/plot_style.py"},
     "transformers": {"nn/models/ssl.py"},

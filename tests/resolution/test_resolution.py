@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-ALL = ["core", "plot", "demo", "onnx", "openvino", "vad", "ssl", "hub", "mic", "test"]
+ALL = ["core", "plot", "demo", "onnx", "openvino", "vad", "ssl", "hub", "mic", "serve", "test"]
 ANYWHERE = [name for name in ALL if name not in {"openvino", "test"}]
 # name in the README -> uv's name of the platform, extras; openvino's wheels for aarch64 need glibc 2.35,
 # shellcheck, of the extra test, has none for it
