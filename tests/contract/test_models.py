@@ -330,12 +330,16 @@ def test_takes_any_pooling(name):
         assert distance(batched[1], single[0]) < 1e-5, pooling
 
 
+@pytest.mark.filterwarnings("ignore:TF32")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_low_precision_is_finite_and_close(name, dtype):
     model = build(name)
     feats, lengths = features(2, 150, small_feat_dim(name)), torch.tensor([150, 101])
     expected = model(feats, lengths)
-    embeddings = model.to(dtype)(feats.to(dtype), lengths)
+    # oneDNN 3.12 does not come back from some half-precision convolutions on CPUs that have AVX512-FP16;
+    # nothing here runs half precision on a CPU except this test
+    with torch.backends.mkldnn.flags(enabled=dtype != torch.float16):
+        embeddings = model.to(dtype)(feats.to(dtype), lengths)
     assert embeddings.isfinite().all()
     assert torch.cosine_similarity(embeddings.float(), expected).min() > 0.95
 
