@@ -637,7 +637,7 @@ def test_an_mp3_in_bytes_is_one_and_samples_that_begin_like_one_are_not(p, pcm, 
 
 @pytest.mark.parametrize("data", [b"\0\0\0\x18ftypM4A ", b"\x1aE\xdf\xa3"])
 def test_audio_that_cannot_be_read_is_not_taken_for_samples(p, pcm, data):
-    with pytest.raises(AudioError, match="damaged or not audio"):
+    with pytest.raises(AudioError, match="damaged"):
         p(data + pcm[0].tobytes())
 
 
