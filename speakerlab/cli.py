@@ -15,9 +15,10 @@ from speakerlab import distribution
 # command -> module of speakerlab.bin, and its line in the help; modules are imported when they are run
 COMMANDS = {
     "verify": ("verify_speakers", "are two recordings of one speaker?"),
-    "enroll": ("enroll_speaker", "add recordings of a person to a folder of voiceprints"),
+    "enroll": ("enroll_speaker", "add recordings of a person to a store of voiceprints"),
     "identify": ("identify_speaker", "which of the enrolled people speaks?"),
     "people": ("list_people", "list the enrolled people, or forget one"),
+    "store": ("manage_store", "import, export, back up and keep a store of voiceprints"),
     "embed": ("embed_audio", "embeddings of recordings or a wav.scp"),
     "train": ("train", "train a network on a data dir (what stage 4 of run.sh runs)"),
     "fetch": ("fetch_model", "download a published model once; print where it is"),

@@ -1,6 +1,9 @@
-"""What many tests use: toy voices (their own pitch and resonances), talkers, a tiny model, commands."""
+"""What many tests use: toy voices (of own pitch and resonances), talkers, a tiny model, commands, stores."""
 
+import contextlib
+import os
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +105,42 @@ def speakerlab(*arguments):
         except SystemExit as stop:
             return stop.code or 0
     return 0
+
+
+FREE_DATABASES = []  # of this process, empty again: a new one takes a second
+
+
+@contextlib.contextmanager
+def new_place(folder: Path):
+    """Where a voiceprint store can be made: a file in ``folder``.
+
+    tests/postgresql/run.sh names a server, and runs the tests of the store again: then it is a new database.
+    """
+    server = os.environ.get("SPEAKERLAB_TEST_POSTGRESQL")
+    if not server:
+        yield str(folder / "people.db")
+        return
+    import psycopg
+
+    if not FREE_DATABASES:
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+            FREE_DATABASES.append(f"test_{uuid.uuid4().hex}")
+            connection.execute(f"CREATE DATABASE {FREE_DATABASES[-1]}")
+    name = FREE_DATABASES.pop()
+    try:
+        yield f"{server}/{name}"
+    finally:
+        with psycopg.connect(f"{server}/{name}", autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.execute("DROP SCHEMA IF EXISTS voiceprints CASCADE")
+        FREE_DATABASES.append(name)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A place of ``new_place``, with nothing there."""
+    with new_place(tmp_path) as found:
+        yield found

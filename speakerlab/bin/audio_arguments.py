@@ -56,8 +56,17 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
 def add_voiceprints(parser: argparse.ArgumentParser) -> None:
     """``--voiceprints``, of the commands that know people."""
     parser.add_argument(
-        "--voiceprints", type=Path, default=Path("voiceprints"), help="folder of enrolled people"
+        "--voiceprints",
+        default="voiceprints.db",
+        help="store of enrolled people: a file or postgresql:// URL",
     )
+
+
+def shown(voiceprints: str) -> str:
+    """A store as it may be printed: without the password."""
+    from speakerlab.voiceprint.database import is_url, without_password
+
+    return without_password(voiceprints) if is_url(voiceprints) else voiceprints
 
 
 def network(arguments: argparse.Namespace, running: SessionConfig) -> tuple[str | WaveformGraph, int]:

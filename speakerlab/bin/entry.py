@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from speakerlab import distribution, logs
@@ -49,6 +50,19 @@ def _prog() -> str | None:
     if name.startswith("speakerlab.bin."):
         return f"python -m {name}"
     return sys.argv[0] if sys.argv[0].startswith("speakerlab ") else None
+
+
+def date(text: str) -> float:
+    """The end of a day, in seconds since 1970: the type of an option.
+
+    Raises:
+        ArgumentTypeError: it is no date.
+    """
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2027-12-31") from None
+    return (day + timedelta(days=1)).timestamp()
 
 
 def add_job_options(options: argparse.ArgumentParser) -> None:

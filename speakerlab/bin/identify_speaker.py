@@ -2,7 +2,7 @@
 
 Exit status: 0 an enrolled person, 3 none of them, 4 no decision, 1 an error.
 
-Example: speakerlab identify unknown.wav --voiceprints people --top 3
+Example: speakerlab identify unknown.wav --voiceprints people.db --top 3
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("audio", help=audio_arguments.AUDIO_HELP)
     parser.add_argument("--top", type=int, default=5, help="how many of the nearest people to print")
     audio_arguments.add_voiceprints(parser)
+    parser.add_argument("--gallery", metavar="NAME", help="of the people of this gallery only")
     audio_arguments.add_threshold(parser)
     audio_arguments.add(parser)
     return parser
@@ -42,7 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
         running = session_arguments.default()
         model, ngpu = audio_arguments.network(arguments, running)
         predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu, running)
-    found = predictor.recognition(audio, sample_rate=arguments.sample_rate)
+    found = predictor.recognition(audio, None, arguments.sample_rate, arguments.gallery)
     print(json.dumps(found.as_dict()) if arguments.json else text_of(found, arguments.top))
     sys.exit(0 if found.name is not None else 4 if found.reasons else 3)
 

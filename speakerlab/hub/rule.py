@@ -26,6 +26,12 @@ def entry(rule: Rule, model: str) -> dict[str, Any]:
     return {key: card_entry.sealed(content, model)}
 
 
+def identity(rule: Rule) -> str:
+    """A hash by which what was decided can name the rule in force; the same in every form of the model."""
+    key, content = _content(rule)
+    return str(card_entry.sealed(content, key)["sha256"])
+
+
 def of_card(card: Mapping[str, Any], model: str, path: Path) -> Rule | None:
     """The rule in ``card``, which is ``path``, for the model whose content hash is ``model``.
 

@@ -76,14 +76,13 @@ class Threshold:
         norm = self.adaptation.norm
         return norm.scores(norm.centred(first), norm.centred(second))
 
-    def average(self, embeddings: Float32Array) -> Float64Array:
-        """One speaker model [E] of embeddings [N, E]: their mean direction, centred as the scores are."""
+    def directions(self, embeddings: Float32Array) -> Float64Array:
+        """Directions [N, E] of embeddings, centred as the scores are; their mean is a speaker model."""
         norm = self.adaptation.norm if self.adaptation else None
-        directions = norm.centred(embeddings) if norm else unit(embeddings)
-        return np.asarray(directions.mean(axis=0))
+        return norm.centred(embeddings) if norm else unit(embeddings)
 
     def score_models(self, models: Float32Array | Float64Array, probe: Float32Array) -> Float64Array:
-        """Scores [P] of speaker models [P, E] of ``average`` and one embedding [E] as the network gave it."""
+        """Scores [P] of speaker models [P, E] of ``directions`` and one embedding [E] of the network."""
         if self.adaptation is None:
             return np.asarray(np.clip(unit(models) @ unit(probe[None])[0], -1.0, 1.0))
         norm = self.adaptation.norm

@@ -33,7 +33,8 @@ from speakerlab.io.ark import ArkWriter
 from speakerlab.pipeline import pipeline
 from speakerlab.predictor import Predictor
 from speakerlab.types import Waveform
-from speakerlab.voiceprint.folder import Voiceprint, VoiceprintFolder
+from speakerlab.voiceprint.records import Voiceprint
+from speakerlab.voiceprint.store import VoiceprintStore
 
 SETTINGS = {
     "frontend": {"name": "fbank", "num_mels": 24},
@@ -500,8 +501,9 @@ def test_a_folder_of_its_name_is_not_taken_for_the_default(default, tmp_path):
 
 def test_people_enrolled_by_name_are_known_by_id(default):
     found = Predictor("tiny", "people", threshold=0.5)
-    folder = VoiceprintFolder(Path("people"), found._pipeline.model.content_hash)
-    folder.add("Ann", [Voiceprint(found.predict("a.wav"), "a.wav", 3.0)])
+    with VoiceprintStore.open("people") as store:
+        known = found.identity["model_hash"]
+        store.enrol([Voiceprint(found.predict("a.wav"), known, "a.wav", 3.0)], name="Ann")
     by_id = Predictor("iic/speech_tiny_sv", "people", threshold=0.5)
     assert by_id.recognition("a.wav").score == pytest.approx(1, abs=1e-6)
 
