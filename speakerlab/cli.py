@@ -19,6 +19,8 @@ COMMANDS = {
     "identify": ("identify_speaker", "which of the enrolled people speaks?"),
     "people": ("list_people", "list the enrolled people, or forget one"),
     "store": ("manage_store", "import, export, back up and keep a store of voiceprints"),
+    "serve": ("serve_speakers", "serve all of this over HTTP, with a web page"),
+    "keys": ("manage_keys", "make, list and remove the keys of the server"),
     "embed": ("embed_audio", "embeddings of recordings or a wav.scp"),
     "train": ("train", "train a network on a data dir (what stage 4 of run.sh runs)"),
     "fetch": ("fetch_model", "download a published model once; print where it is"),

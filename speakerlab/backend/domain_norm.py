@@ -63,11 +63,19 @@ class DomainNorm:
 
     def scores(self, first: Float64Array, second: Float64Array) -> Float64Array:
         """Normalised scores, float64 [N, M], of centred embeddings [N, E] and [M, E]."""
+        (gain_1, bias_1), (gain_2, bias_2) = self.affine(first), self.affine(second)
         cosines = np.asarray(first @ second.T)
-        sides = [self.statistics(side @ self.cohort.T) for side in (first, second)]
-        (mean_1, std_1), (mean_2, std_2) = sides
-        deviations = (cosines - mean_1[:, None]) / std_1[:, None] + (cosines - mean_2) / std_2
-        return np.asarray(self.location + self.spread * deviations / 2)
+        return np.asarray(cosines * (gain_1[:, None] + gain_2) + bias_1[:, None] + bias_2)
+
+    def affine(self, centred: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Gain and bias, [N] each, of centred embeddings [N, E].
+
+        The score of two is their cosine times the sum of their gains, plus the sum of their biases: so a
+        search that knows cosines knows scores.
+        """
+        mean, std = self.statistics(centred @ self.cohort.T)
+        gain = self.spread / (2 * std)
+        return gain, self.location / 2 - gain * mean
 
     def statistics(self, scores: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Mean and deviation, [N] each, of cohort scores [N, C], drawn towards the average recording's."""

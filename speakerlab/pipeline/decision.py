@@ -88,6 +88,15 @@ class Threshold:
         norm = self.adaptation.norm
         return np.asarray(norm.scores(unit(models), norm.centred(probe[None]))[:, 0])
 
+    def affine(self, directions: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Gain and bias, [N] each, of ``directions`` [N, E].
+
+        The score of two is their cosine times the sum of their gains, plus the sum of their biases.
+        """
+        if self.adaptation is not None:
+            return self.adaptation.norm.affine(directions)
+        return np.full(len(directions), 0.5), np.zeros(len(directions))
+
     def outside(self, check: SpeechCheck) -> tuple[str, ...]:
         """Why the recording of ``check`` is none that the threshold holds for; empty where it is."""
         return self.conditions.outside(check) if self.conditions else ()

@@ -130,6 +130,13 @@ class StoreReader:
         with self.database.transaction(write=False):
             return [clip_of(row) for row in self.database.rows(sql, *given.values(), limit)]
 
+    def clip(self, clip_id: str) -> Clip | None:
+        """The clip of that id; None where there is none."""
+        sql = f"SELECT {CLIP_COLUMNS} FROM clips c JOIN models m ON m.hash = c.model WHERE c.id = ?"
+        with self.database.transaction(write=False):
+            rows = self.database.rows(sql, clip_id)
+        return clip_of(rows[0]) if rows else None
+
     def review(self, limit: int = ALL) -> list[Clip]:
         """The review list, oldest first."""
         return self.clips(state=REVIEW, limit=limit)

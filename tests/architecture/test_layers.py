@@ -19,7 +19,7 @@ LAYERS = {
     "frontend": 3, "augment": 3, "nn": 3, "backend": 3, "metrics": 3,
     "train": 4, "embed": 4, "hub": 4, "report": 4,
     "pipeline": 5, "predictor": 5, "voiceprint": 5,
-    "bin": 6, "cli": 6,
+    "serve": 6, "bin": 6, "cli": 6,
 }  # fmt: skip
 NUMERIC = {0: {"numpy"}, 1: {"numpy", "yaml", "tqdm"}, 2: {"numpy", "scipy", "kaldiio", "soundfile", "av"}}
 NUMERIC_3 = {

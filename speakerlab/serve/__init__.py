@@ -1,0 +1,1 @@
+"""The speaker server: HTTP API, live verification, web page; nothing below imports it."""
