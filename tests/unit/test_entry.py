@@ -150,6 +150,13 @@ def test_output_that_finds_no_room_is_one_line(program):
             )
 
 
+def test_a_file_that_may_not_be_read_is_one_line(program):
+    done = run(program("raise PermissionError(13, 'Permission denied', 'm/bundle.json')"))
+    said = "program: m/bundle.json: Permission denied; change its permissions\n"
+    assert (done.returncode, done.stderr, done.stdout) == (1, said, "")
+    assert run(program("raise PermissionError(1, 'Not permitted')")).stderr.startswith("Traceback")
+
+
 def test_an_error_that_is_not_of_the_output_is_left_alone(program):
     done = run(program("raise OSError(110, 'Connection timed out')"))
     assert done.returncode == 1
