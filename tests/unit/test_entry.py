@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from speakerlab.bin import entry
+from speakerlab.bin import entry, session_arguments
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}  # what is printed waits
@@ -170,3 +170,12 @@ def test_a_reader_that_has_seen_enough_is_no_traceback(program):
     writer.stdout.close()
     assert writer.stderr.read() == b""
     assert writer.wait() == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"), [("3", 3), ("3,1", 3), (" 2 ", 2), ("", 5), ("many", 5), ("0", 5), ("-1", 5)]
+)
+def test_threads_are_those_of_the_launcher_or_a_thread_per_core(monkeypatch, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(session_arguments, "num_cores", lambda: 5)
+    assert session_arguments.default().num_threads == threads
