@@ -107,7 +107,7 @@ class Impostors:
         scores = self._pairs()
         found = float(np.quantile(scores, 1 - false_accept))
         slope, centre = _TO_NORMAL @ np.quantile(scores, BODY)
-        tail = float(centre + slope * _NORMAL.inv_cdf(1 - false_accept))
+        tail = float(centre - slope * _NORMAL.inv_cdf(false_accept))  # 1 - false_accept may round to 1
         if false_accept * len(scores) < MIN_REACHED:
             return tail if robust else max(found, tail)
         return min(found, tail) if robust else found

@@ -250,6 +250,9 @@ def test_where_no_pair_is_to_reach_it_the_tail_tells():
     assert impostors.threshold(1e-3, robust=True) == pytest.approx(expected, abs=1e-3)
     assert impostors.threshold(1e-3) == pytest.approx(expected, abs=1e-3)
     assert impostors.threshold(1e-6) == pytest.approx(NormalDist(0.1, 0.05).inv_cdf(1 - 1e-6), abs=2e-3)
+    for least in (1e-17, 5e-324):  # 1 - least is 1; their quantiles are -8.49 and -38.47
+        quantile = NormalDist().inv_cdf(least)
+        assert impostors.threshold(least) == pytest.approx(0.1 - 0.05 * quantile, rel=0.01)
     high = normal_pairs(30)
     high[-1] = 0.9  # told to be of two people
     assert from_pairs(high, 30).threshold(1e-3) > 0.5
