@@ -297,9 +297,13 @@ def test_an_interval_has_ends():
     assert impostors.interval(-1.0) == (1.0, 1.0)
     low, high = impostors.interval(0.9)
     assert 0 <= low <= high < 1e-6
-    equal = Impostors(np.full((6, 6), 0.25))
+    equal = Impostors(np.full((10, 10), 0.25))
     assert equal.interval(0.25) == (1.0, 1.0)
     assert equal.interval(0.26) == (0.0, 0.0)
+
+
+def test_of_nine_people_nothing_is_known():
+    assert Impostors(np.full((9, 9), 0.25)).interval(0.26) == (0.0, 1.0)
 
 
 # What it is for: strangers
@@ -328,7 +332,7 @@ def test_strangers_are_accepted_as_often_as_was_wanted(num_people, wanted):
     assert np.mean(careless) > wanted + error  # nobody left out: subtracted people are not strangers
 
 
-@pytest.mark.parametrize("num_people", [6, 10, 30])
+@pytest.mark.parametrize("num_people", [10, 30])
 def test_intervals_cover_what_strangers_do(num_people):
     """Of 40 intervals of 95 %, 34 or more cover with probability 0.995 (binomial); few pairs reach these."""
     covered, width = 0, []
