@@ -122,6 +122,7 @@ class IndexFiles:
         }
         self._fds: dict[str, int] = {}
         self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self.header = Header(FORMAT, self._key, dim, 0)
         self.where: str | Path = path or "the index in memory"
         with atomic.writing(Path(self.where)):
             self._open()

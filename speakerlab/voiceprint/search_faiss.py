@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from speakerlab.errors import MissingExtraError
-from speakerlab.voiceprint.search_scan import Best, Fp32Scanner, Matrix, Queries
+from speakerlab.voiceprint.search_products import Fp32Scanner, Matrix, Queries
+from speakerlab.voiceprint.search_scan import Best
 
 MORE = 16  # rows asked for beyond top_k; more where rounding could hide one behind them
 PIECE_ROWS = 1 << 20
@@ -54,7 +55,7 @@ def _take_piece(package: Any, best: list[Best], rows: Any, start: int, queries: 
         cosines, found = package.knn(queries[left], rows, size, metric=package.METRIC_INNER_PRODUCT)
         hidden = []
         for which, near, places in zip(left, cosines, found, strict=True):
-            best[which].offer_cosines(start + places, near, error)
+            best[which].offer_cosines(start + places, near + error)
             if size < len(rows) and near[-1] >= best[which].cosine_floor - error:
                 hidden.append(which)
         left, size = np.array(hidden, np.int64), 4 * size
