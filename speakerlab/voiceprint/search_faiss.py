@@ -50,12 +50,15 @@ def best_rows(matrix: Matrix, queries: Queries, top_k: int, num_threads: int) ->
 def _take_piece(package: Any, best: list[Best], rows: Any, start: int, queries: Any, error: float) -> None:
     """Ask for more rows until the last of them cannot hide one that belongs to the best."""
     left, size = np.arange(len(best)), best[0].top_k + MORE
+    offered = [np.empty(0, np.int64)] * len(best)
     while len(left):
         size = min(size, len(rows))
         cosines, found = package.knn(queries[left], rows, size, metric=package.METRIC_INNER_PRODUCT)
         hidden = []
         for which, near, places in zip(left, cosines, found, strict=True):
-            best[which].offer_cosines(start + places, near + error)
+            fresh = ~np.isin(places, offered[which])
+            offered[which] = places
+            best[which].offer_cosines(start + places[fresh], near[fresh] + error)
             if size < len(rows) and near[-1] >= best[which].cosine_floor - error:
                 hidden.append(which)
         left, size = np.array(hidden, np.int64), 4 * size

@@ -116,7 +116,7 @@ class Int8Scanner:
         self.num_threads = num_threads
         codes, self.units, errors = quantised(directions)
         num, dim = directions.shape
-        together = max(1, min(4, WIDE // num))
+        together = 4 if num <= WIDE // 4 else 2 if num <= WIDE // 2 else 1
         self.piece_rows = 8192 if num < WIDE else 4096  # codes and products fit the cache of a core: 2 MB
         wide = np.zeros((together, dim, together, num), np.int8)
         for place in range(together):

@@ -1,8 +1,8 @@
 """The k best rows of an index for each query: a scan of approximate products, then exact scores.
 
-``best = best_rows(matrix, queries, top_k, Int8Scanner(matrix, queries.directions, num_threads), pool)``. Pieces
-that stay in the cache are scanned, by several threads. A row that could be among the k best, whatever the error
-of its product, is scored again from its fp32 vector in float64: results do not depend on how the scan was done.
+``best = best_rows(matrix, queries, top_k, Int8Scanner(matrix, queries.directions, num_threads), pool)``.
+Pieces that stay in the cache are scanned, by several threads. A row that could be among the k best, whatever
+the error of its product, is scored again from its fp32 vector in float64: results do not depend on the scan.
 """
 
 from __future__ import annotations
@@ -172,8 +172,8 @@ class _Scan:
             raised = self._all_count(rows, len(values))
             if raised:
                 self._raise(hits, lanes[:, hits] * units[hits] - error[hits])
-            for which in hits:
-                self._note(int(which), values[:, which] * units[which], float(error[which]), rows)
+            for which in hits.tolist():
+                self._note(which, values[:, which] * units[which], float(error[which]), rows)
                 if self._num_noted[which] > (MAX_NOTED if raised else max(FIRST_EXACT, self._top_k)):
                     self._settle(which)
 
@@ -185,7 +185,7 @@ class _Scan:
         return np.asarray(products * gains.astype(np.float32) + biases.astype(np.float32))
 
     def _all_count(self, rows: Rows | int, num_rows: int) -> bool:
-        """Whether a few approximate scores can raise the floor: each row of the piece could be among the best."""
+        """Whether approximate scores can raise the floor: any row of the piece could be among the best."""
         if self._top_k > SIDE_BY_SIDE or self._among is not None or not isinstance(rows, int):
             return False
         return bool(self._matrix.live[rows : rows + num_rows].all())
