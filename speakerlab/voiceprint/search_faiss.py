@@ -57,7 +57,7 @@ def _take_piece(package: Any, best: list[Best], rows: Any, start: int, queries: 
         hidden = []
         for which, near, places in zip(left, cosines, found, strict=True):
             fresh = ~np.isin(places, offered[which])
-            offered[which] = places
+            offered[which] = np.union1d(offered[which], places)
             best[which].offer_cosines(start + places[fresh], near[fresh] + error)
             if size < len(rows) and near[-1] >= best[which].cosine_floor - error:
                 hidden.append(which)

@@ -117,7 +117,8 @@ class Int8Scanner:
         codes, self.units, errors = quantised(directions)
         num, dim = directions.shape
         together = 4 if num <= WIDE // 4 else 2 if num <= WIDE // 2 else 1
-        self.piece_rows = 8192 if num < WIDE else 4096  # codes and products fit the cache of a core: 2 MB
+        # Codes are read once; with many queries they and their products should fit the cache of a core, 2 MB.
+        self.piece_rows = 16384 if num <= WIDE // 4 else 8192 if num <= WIDE else 4096
         wide = np.zeros((together, dim, together, num), np.int8)
         for place in range(together):
             wide[place, :, place] = codes.T
