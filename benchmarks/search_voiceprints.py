@@ -1,13 +1,13 @@
 """1:N search: milliseconds a query by size, scan and batch, beside the memory's speed and peers.
 
-Voiceprints are random directions, 192-d; half of the queries are a voiceprint at cosine .7, half are strangers.
-The bound is the time that reading the scanned bytes takes, measured in the same run with as many threads: 1 byte
-a component for int8, 4 for fp32. "least" and "median" are wall times of --repeats runs, the bound is a least
-one; "cpu" is the least processor time of all threads together, which other programs disturb less. "same" is the
-share of queries whose first id is that of a full sort in float64. Peers: faiss (with its own copy of the
-vectors), hnswlib and usearch with their defaults, where installed. The memory is what the process holds beyond
-mapped files (Linux), above what it held before. --keep names a folder for the galleries, which a second run
-finds; --build-only makes them.
+Voiceprints are random directions, 192-d; half of the queries are a voiceprint at cosine .7, half are
+strangers. The bound is the time that reading the scanned bytes takes, measured in the same run with as many
+threads: 1 byte a component for int8, 4 for fp32. "least" and "median" are wall times of --repeats runs, the
+bound is a least one; "cpu" is the least processor time of all threads together, which other programs
+disturb less. "same" is the share of queries whose first id is that of a full sort in float64. Peers: faiss
+(with its own copy of the vectors), hnswlib and usearch with their defaults, where installed. The memory is
+what the process holds beyond mapped files (Linux), above what it held before. --keep names a folder for the
+galleries, which a second run finds; --build-only makes them.
 
 Example: python benchmarks/search_voiceprints.py --sizes 10000 100000 1000000 --threads 2
 """
