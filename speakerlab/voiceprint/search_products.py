@@ -117,8 +117,7 @@ class Int8Scanner:
         codes, self.units, errors = quantised(directions)
         num, dim = directions.shape
         together = 4 if num <= WIDE // 4 else 2 if num <= WIDE // 2 else 1
-        # Codes are read once; with many queries they and their products should fit the cache of a core, 2 MB.
-        self.piece_rows = 16384 if num <= WIDE // 4 else 8192 if num <= WIDE else 4096
+        self.piece_rows = 32768 if num <= WIDE // 4 else 8192  # products stay in the cache of a core
         wide = np.zeros((together, dim, together, num), np.int8)
         for place in range(together):
             wide[place, :, place] = codes.T
@@ -135,7 +134,8 @@ class Int8Scanner:
         self._torch._int_mm(
             self._rows[start // self._together : end // self._together], self._weights, out=dots
         )
-        self._torch.mul(dots.view(-1, self._num), self._scales[start:end], out=found)
+        found.copy_(dots.view(-1, self._num))  # beforehand: a product of int32 and fp32 is slow
+        found.mul_(self._scales[start:end])
         products: Float32Array = found.numpy()
         return products
 

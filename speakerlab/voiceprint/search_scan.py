@@ -29,7 +29,7 @@ from speakerlab.voiceprint.search_products import (
 QUERIES_AT_ONCE = 32
 FIRST_EXACT = 32  # rows that are scored exactly before the others are compared with them
 MAX_EXACT = 4096
-MAX_NOTED = 4096  # rows of a query that wait for being scored exactly
+FIRST_NOTED, MAX_NOTED = 4, 4096  # rows of a query that wait for being scored exactly: ever more
 
 
 class Best:
@@ -143,7 +143,8 @@ class _Scan:
         self._least = np.full((top_k, num), -np.inf)  # what the best rows seen so far score at least
         self._floors = np.full(num, -np.inf)  # a row below it is not among the best
         self._noted: list[list[tuple[Rows, Float64Array]]] = [[] for _ in range(num)]
-        self._num_noted, self._lock = [0] * num, threading.Lock()
+        self._num_noted, self._limits = [0] * num, [max(FIRST_NOTED, top_k)] * num
+        self._lock = threading.Lock()
 
     def run(self, starts: Iterable[int]) -> None:
         """Scan the pieces that begin at these rows."""
@@ -169,12 +170,13 @@ class _Scan:
         if not len(hits):
             return
         with self._lock:
-            raised = self._all_count(rows, len(values))
-            if raised:
+            if self._all_count(rows, len(values)):
                 self._raise(hits, lanes[:, hits] * units[hits] - error[hits])
             for which in hits.tolist():
-                self._note(which, values[:, which] * units[which], float(error[which]), rows)
-                if self._num_noted[which] > (MAX_NOTED if raised else max(FIRST_EXACT, self._top_k)):
+                lowest = (self._floors[which] - error[which]) / units[which]
+                found, products = _reaching(values, lanes, which, lowest)
+                self._note(which, found, products * units[which] + error[which], rows)
+                if self._num_noted[which] > self._limits[which]:
                     self._settle(which)
 
     def _scores(self, products: Float32Array, rows: Rows | int) -> Float32Array:
@@ -197,15 +199,14 @@ class _Scan:
         self._least[:, hits] = best
         self._floors[hits] = np.maximum(self._floors[hits], best[0])
 
-    def _note(self, which: int, column: Float64Array, error: float, rows: Rows | int) -> None:
-        """Keep the rows that reach the floor."""
-        found = np.flatnonzero(column >= self._floors[which] - error)
+    def _note(self, which: int, found: Rows, highest: Float64Array, rows: Rows | int) -> None:
+        """Keep what was found in a piece, and what each can score."""
         chosen = found + rows if isinstance(rows, int) else rows[found]
         if self._among is not None:
             keep = self._among[chosen]
-            found, chosen = found[keep], chosen[keep]
-        self._noted[which].append((chosen, column[found] + error))
-        self._num_noted[which] += len(found)
+            chosen, highest = chosen[keep], highest[keep]
+        self._noted[which].append((chosen, highest))
+        self._num_noted[which] += len(chosen)
 
     def _settle(self, which: int) -> None:
         """Score exactly what was noted and still reaches the floor."""
@@ -213,6 +214,7 @@ class _Scan:
         rows = np.concatenate([rows for rows, _ in noted] or [np.empty(0, np.int64)])
         highest = np.concatenate([values for _, values in noted] or [np.empty(0)])
         self._noted[which], self._num_noted[which] = [], 0
+        self._limits[which] = min(2 * self._limits[which], MAX_NOTED)
         good = highest >= self._floors[which]
         (best.offer_cosines if self._as_cosines else best.offer)(rows[good], highest[good])
         floor = best.cosine_floor if self._as_cosines else best.floor
@@ -225,6 +227,16 @@ def _lanes(values: Float32Array) -> Float32Array:
     if num_rows % SIDE_BY_SIDE:
         return np.asarray(values.max(axis=0, keepdims=True))
     return np.asarray(values.reshape(-1, SIDE_BY_SIDE * num).max(axis=0).reshape(SIDE_BY_SIDE, num))
+
+
+def _reaching(
+    values: Float32Array, lanes: Float32Array, which: int, lowest: float
+) -> tuple[Rows, Float64Array]:
+    """Rows whose value in a column is at least ``lowest``, and the values; only in lanes that have such."""
+    good = np.flatnonzero(lanes[:, which] >= lowest)
+    some = values.reshape(-1, len(lanes), values.shape[1])[:, good, which]
+    rows, columns = np.nonzero(some >= lowest)
+    return rows * len(lanes) + good[columns], some[rows, columns].astype(np.float64)
 
 
 class _Shared:
