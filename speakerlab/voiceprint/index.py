@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -184,11 +185,12 @@ class SearchIndex:
             self._files.sync()
 
     def close(self) -> None:
-        """Sync, and let go of files and threads."""
+        """Sync, and let go of files and threads; what cannot be synced is made anew when it is needed."""
         with self._lock:
             if self._pool:
                 self._pool.shutdown()
-            self._files.sync()
+            with suppress(DataError):
+                self._files.sync()
             self._files.close()
 
     def search(

@@ -174,8 +174,8 @@ class _Scan:
                 self._raise(hits, lanes[:, hits] * units[hits] - error[hits])
             for which in hits.tolist():
                 lowest = (self._floors[which] - error[which]) / units[which]
-                found, products = _reaching(values, lanes, which, lowest)
-                self._note(which, found, products * units[which] + error[which], rows)
+                found, reached = _reaching(values, lanes, which, lowest)
+                self._note(which, found, reached * units[which] + error[which], rows)
                 if self._num_noted[which] > self._limits[which]:
                     self._settle(which)
 

@@ -444,6 +444,13 @@ def test_an_index_of_something_else_is_made_anew(tmp_path, dim, key):
         first.upsert(["a"], vectors(1))
 
 
+def test_closing_what_another_has_replaced_or_was_closed(tmp_path):
+    first, second = filled(5, tmp_path), opened(tmp_path, key="another model")
+    for index in (first, first, second):
+        index.close()
+    assert len(opened(tmp_path, key="another model")) == 0
+
+
 def test_after_a_power_failure_only_what_was_synced_is_trusted(tmp_path, monkeypatch):
     index = filled(5, tmp_path)
     index.sync()
