@@ -92,6 +92,7 @@ def _content(clip: Clip) -> dict[str, Any]:
         "audio": one.audio,
         "state": clip.state,
         "review": list(clip.review),
+        "galleries": list(clip.galleries),
         "added_s": clip.added_s,
         "withdrawn_s": clip.withdrawn_s,
     }
@@ -154,7 +155,7 @@ def _load_row(store: VoiceprintStore, row: dict[str, Any], revision: int, touche
         if told["id"] not in touched and not store.database.rows(
             "SELECT id FROM speakers WHERE id = ?", _identifier(told["id"])
         ):
-            store.insert_speaker(told["name"], revision, told["id"])
+            store.insert_speaker(told["name"], revision, told["id"], _finite(told["added_s"]))
         touched[told["id"]] = 0
         for gallery in told["galleries"]:
             _make_gallery(store, gallery)
@@ -178,6 +179,12 @@ def _identifier(value: Any) -> str:
     return value
 
 
+def _finite(value: Any) -> float:
+    if isinstance(value, str) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no time")
+    return float(value)
+
+
 def _clip(told: dict[str, Any]) -> Clip:
     """The clip of which ``_content`` made ``told``.
 
@@ -187,18 +194,26 @@ def _clip(told: dict[str, Any]) -> Clip:
     embedding = np.frombuffer(base64.b64decode(told["embedding"], validate=True), "<f4").astype(np.float32)
     consent = Consent(*told["consent"]) if told["consent"] else None
     audio = None if told["audio"] is None else _identifier(told["audio"])
-    words = [told["model"], told["model_name"], told["source"], *told["flags"], *told["review"]]
+    words = [
+        told["model"],
+        told["model_name"],
+        told["source"],
+        *told["flags"],
+        *told["review"],
+        *told["galleries"],
+    ]
     if told["state"] not in {ENROLLED, REVIEW, WITHDRAWN} or not all(isinstance(one, str) for one in words):
         raise ValueError("no such state")
     voiceprint = Voiceprint(
         embedding, told["model"], told["source"], told["speech_s"], told["model_name"], tuple(told["flags"]),
         told["calibration"], consent, audio,
     )  # fmt: skip
-    added_s, withdrawn_s = float(told["added_s"]), told["withdrawn_s"]
-    if not math.isfinite(added_s) or (withdrawn_s is None) == (told["state"] == WITHDRAWN):
-        raise ValueError("no such time")
+    withdrawn_s = None if told["withdrawn_s"] is None else _finite(told["withdrawn_s"])
+    if (withdrawn_s is None) == (told["state"] == WITHDRAWN):
+        raise ValueError("a time for another state")
     ids = _identifier(told["id"]), _identifier(told["speaker"])
-    return Clip(*ids, voiceprint, told["state"], tuple(told["review"]), added_s, withdrawn_s)
+    review = tuple(told["review"]), tuple(told["galleries"])
+    return Clip(*ids, voiceprint, told["state"], *review, _finite(told["added_s"]), withdrawn_s)
 
 
 def _load_folder(store: VoiceprintStore, folder: Path) -> tuple[int, int]:

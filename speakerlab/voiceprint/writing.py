@@ -118,13 +118,15 @@ class StoreWriter(StoreReader):
             raise DataError(self.where, f"there is a speaker called {found.name!r} already")
         return normalised(name, self.where)
 
-    def insert_speaker(self, name: str, revision: int, speaker_id: str | None = None) -> str:
-        """A new speaker's id; ``speaker_id`` is one that it has already, elsewhere."""
+    def insert_speaker(
+        self, name: str, revision: int, speaker_id: str | None = None, added_s: float | None = None
+    ) -> str:
+        """A new speaker's id; ``speaker_id`` and ``added_s`` are those that it has already, elsewhere."""
         row = (
             speaker_id or uuid.uuid4().hex,
             self.free_name(name, None),
             uuid.uuid4().hex,
-            self.clock(),
+            self.clock() if added_s is None else added_s,
             revision,
         )
         self.database.run("INSERT INTO speakers VALUES (?, ?, ?, ?, ?)", *row)
@@ -180,7 +182,7 @@ class StoreWriter(StoreReader):
                 raise DataError(self.where, f"clip {clip.clip_id!r} is another speaker's")
             return False
         self._register([clip.voiceprint])
-        why = json.dumps({"reasons": list(clip.review), "galleries": []})
+        why = json.dumps({"reasons": clip.review, "galleries": clip.galleries})
         values = clip_values(clip.voiceprint)
         state = (why, clip.added_s, clip.state, clip.withdrawn_s)
         self.database.run(_INSERT_CLIP, clip.clip_id, clip.speaker_id, *values, *state, revision)
