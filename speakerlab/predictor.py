@@ -270,6 +270,12 @@ class Predictor:
             erase(self._people(), found.speaker_id)
         return found is not None
 
+    def close(self) -> None:
+        """Close the store, where this predictor opened it; the next use opens it again."""
+        if self._store is not None and self._store is not self._voiceprints:
+            self._store.close()
+            self._store = None
+
     def _is_new(self) -> bool:
         """Whether nobody was ever enrolled: the file is not there yet."""
         place = self._voiceprints

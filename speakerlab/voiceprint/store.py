@@ -57,6 +57,7 @@ class VoiceprintStore(StoreWriter):
         """
         _refuse_folder(location)
         if not create and not is_url(location) and not Path(location).exists():
+            _refuse_folder(Path(location).with_suffix(""), f"{location} is not there, and this ")
             raise DataError(location, "nobody is enrolled here", ENROL)
         database = connect(location)
         try:
@@ -249,13 +250,14 @@ class VoiceprintStore(StoreWriter):
             self.record(revision, "leave", dict.fromkeys(speaker_ids, 0), spelled)
 
 
-def _refuse_folder(location: str | Path) -> None:
+def _refuse_folder(location: str | Path, prefix: str = "") -> None:
     if is_url(location) or not Path(location).is_dir():
         return
     if any(Path(location).glob("*.json")):
-        why = "is a folder of JSON files, as earlier versions wrote"
+        why = f"{prefix}is a folder of JSON files, as earlier versions wrote"
         raise DataError(location, why, f"run: speakerlab store import {location}")
-    raise DataError(location, "is a folder", "name a file")
+    if not prefix:
+        raise DataError(location, "is a folder", "name a file")
 
 
 def _set_up(database: Database, *, create: bool) -> None:

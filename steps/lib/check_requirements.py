@@ -1,7 +1,8 @@
 """Exit 0 if this Python satisfies requirement files, else 1 and say what is missing on stderr.
 
 Standard library only, because it runs before anything is installed. Knows the forms the files here
-use: ``name``, ``name>=1.2``, ``name[extra]>=1.2``, ``name==1.2``. Example: python3 check_requirements.py requirements/core.txt
+use: ``name``, ``name>=1.2``, ``name[extra]>=1.2``, ``name==1.2``.
+Example: python3 check_requirements.py requirements/core.txt
 """
 
 import re

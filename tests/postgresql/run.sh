@@ -13,7 +13,7 @@ REQUIREMENTS="core plot demo test"
 . path.sh
 . steps/lib/install_pinned.sh
 install_pinned .peers-postgresql requirements/postgresql_test.txt
-export PYTHONPATH=$PYTHONPATH:$PWD/.peers-postgresql
+export PYTHONPATH=$PYTHONPATH:$PWD/.peers-postgresql:$PWD/tests/unit
 
 pg_ctl_path() {
   command -v pg_ctl || find /usr/lib/postgresql -name pg_ctl -path '*/bin/*' 2>/dev/null | sort -V | tail -n 1 | grep .

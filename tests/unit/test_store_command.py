@@ -46,6 +46,7 @@ def run(models, talkers, tmp_path, monkeypatch, capsys):
 def test_the_default_store_and_who_sounds_alike(run, tmp_path):
     assert run("enroll", "Ann", "a0.wav", "a1.wav")[:2] == (0, "Ann: 2 voiceprints in voiceprints.db\n")
     assert oct((tmp_path / "voiceprints.db").stat().st_mode)[-3:] == "600"
+    assert not list(tmp_path.glob("voiceprints.db-*"))  # copying the one file copies all
     status, out, _ = run("enroll", "Anna", "a0.wav")
     assert status == 0
     assert re.fullmatch(
@@ -150,8 +151,14 @@ def test_the_folder_of_earlier_versions_names_the_command(run, tmp_path):
     embedded = json.loads(run("embed", "a0.wav", "--json")[1])["a0.wav"]
     rows = [{"embedding": embedded["spk_embedding"], "source": "a0.wav", "speech_s": 3.0}]
     content = {"name": "Ann", "model": embedded["model_hash"], "voiceprints": rows}
-    (tmp_path / "people").mkdir()
-    (tmp_path / "people" / "Ann.json").write_text(json.dumps(content))
+    for folder in (tmp_path / "people", tmp_path / "voiceprints"):
+        folder.mkdir()
+        (folder / "Ann.json").write_text(json.dumps(content))
+    told = run("identify", "a0.wav")[2]
+    assert told.startswith(
+        "speakerlab identify: voiceprints: voiceprints.db is not there, and this is a folder of"
+    )
+    assert told.endswith("; run: speakerlab store import voiceprints\n")
     for command in (("people",), ("identify", "a0.wav"), ("enroll", "Ann", "a0.wav")):
         status, _, err = run(*command, "--voiceprints", "people")
         assert (status, err.count("\n")) == (1, 1)
