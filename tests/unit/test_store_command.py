@@ -76,6 +76,7 @@ def test_recordings_that_are_not_alike_wait_for_review(run):
     assert run("store", "review", "--accept", first[0], "--withdraw", second[0])[:2] == (0, "")
     assert run("people")[1] == "1\tAnn\n"
     assert run("store", "review")[1] == ""
+    assert "sounds like another speaker than what" in run("enroll", "Ann", "b0.wav", model="strict")[1]
     assert run("enroll", "Ann", "a0.wav", "b0.wav", "--no-cohesion", model="strict")[0] == 0
     assert run("enroll", "Bob", "b0.wav", "--min-speech", "60")[0] == 4
     assert run("enroll", "Bob", "b0.wav", "--min-speech", "-1")[2].count("\n") == 1

@@ -55,6 +55,15 @@ def test_cohesion_names_the_stranger():
     assert found(Gates(), checks[:1], [[-1.0]]) == []
 
 
+def test_cohesion_counts_what_the_speaker_has_already():
+    ((_, why, _),) = found(Gates(), [check(3.0)], [[1, 0.5, 0.3]])  # mean 0.4
+    assert why == "sounds like another speaker than what is enrolled (score 0.400, threshold 0.500)"
+    assert found(Gates(), [check(3.0)], [[1, 0.5, 0.5]]) == []
+    rows = [[1, 0.9, 0.9], [0.9, 1, 0.0]]  # means 0.9 and 0.45
+    ((_, why, _),) = found(Gates(), [check(3.0)] * 2, rows)
+    assert why == "recording 2 sounds like another speaker than the rest (score 0.450, threshold 0.500)"
+
+
 def test_who_is_enrolled_already_is_named_nearest_first():
     known = {"Bob": 0.5, "Ann": 0.7, "Eve": 0.49, "Dan": 0.6, "Cid": 0.55}
     told = found(Gates(), [check(3.0)], known=known)
