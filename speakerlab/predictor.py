@@ -87,6 +87,8 @@ def _read(
     models = store.models(model, in_force.directions, gallery=gallery)
     others = store.num_without(model)
     if not models.ids:
+        if gallery is not None:
+            raise DataError(store.where, f"nobody in gallery {gallery!r} is enrolled with this model", ENROL)
         if others:
             why = "everybody here was enrolled with another model, whose voiceprints cannot be compared"
             raise DataError(store.where, why, "enrol again, or run: speakerlab store re-embed")

@@ -16,7 +16,7 @@ from typing import Any
 from speakerlab.errors import DataError
 from speakerlab.voiceprint import schema
 from speakerlab.voiceprint.database import Database, connect, is_url
-from speakerlab.voiceprint.reading import DEFAULTS
+from speakerlab.voiceprint.reading import ALL, DEFAULTS
 from speakerlab.voiceprint.records import (
     ENROLLED,
     REVIEW,
@@ -88,10 +88,12 @@ class VoiceprintStore(StoreWriter):
         """Change settings: ``consent_required``, ``review_cap``, ``audio_folder``, see ``settings``.
 
         Raises:
-            DataError: there is no such setting.
+            DataError: there is no such setting; a limit below 0.
         """
         if unknown := set(settings) - set(DEFAULTS):
             raise DataError(self.where, f"there is no setting {min(unknown)!r}")
+        if not 0 <= settings.get("review_cap", 0) < ALL:
+            raise DataError(self.where, f"{settings['review_cap']} clips are no limit", "use 0 or more")
         with self.change() as revision:
             for key, value in settings.items():
                 self.database.run("DELETE FROM settings WHERE key = ?", key)

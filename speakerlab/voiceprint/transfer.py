@@ -2,10 +2,6 @@
 
 ``export(store, Path("people.jsonl"))``; ``load(store, Path("people.jsonl"))``, or a folder of JSON files of
 earlier versions; ``back_up(store, "copy.db")``, or an empty PostgreSQL database.
-
-JSON lines, because they stream in flat memory, hold names of any script, and no reader runs code in them. An
-embedding is the base64 of its little-endian float32, so that every bit comes back. The last line counts what
-stands before it: a file that was cut off is refused.
 """
 
 from __future__ import annotations
@@ -26,6 +22,9 @@ from speakerlab.voiceprint.database import is_url
 from speakerlab.voiceprint.records import ENROLLED, REVIEW, WITHDRAWN, Clip, Consent, Voiceprint
 from speakerlab.voiceprint.store import VoiceprintStore
 
+# JSON lines, because they stream in flat memory, hold names of any script, and no reader runs code in them.
+# An embedding is the base64 of its little-endian float32, so that every bit comes back. The last line counts
+# what stands before it: a file that was cut off is refused.
 FORMAT, VERSION = "speakerlab voiceprints", 1
 MAX_LINE = 1 << 20  # characters; a clip has about 5000
 BATCH = 1000
@@ -40,8 +39,12 @@ def export(store: VoiceprintStore, path: Path, speaker_ids: Sequence[str] | None
         speaker_ids: of these only: what one person may ask for.
 
     Raises:
-        DataError: it cannot be written; there is no such speaker.
+        DataError: the file exists, or cannot be written; there is no such speaker.
     """
+    _refuse_existing(path)
+    with store.change() as revision:
+        touched = {one: len(store.clips(one)) for one in speaker_ids or ()}
+        store.record(revision, "export", touched)
     with atomic.staged(path) as temporary, store.database.transaction(write=False):
         temporary.touch(mode=0o600)
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
@@ -248,12 +251,14 @@ def back_up(store: VoiceprintStore, target: str | Path) -> None:
     Raises:
         DataError: the target exists and is not empty, or cannot be written.
     """
+    if not is_url(target):
+        _refuse_existing(Path(target))
+    with store.change() as revision:
+        store.record(revision, "backup", {})
     if is_url(target):
         _copy(store, target)
         return
     path = Path(target)
-    if path.exists():
-        raise DataError(path, "exists already", "name a new file")
     with atomic.staged(path) as temporary:
         try:
             if not store.database.back_up(temporary):
@@ -261,6 +266,12 @@ def back_up(store: VoiceprintStore, target: str | Path) -> None:
         finally:
             for suffix in ("-wal", "-shm"):
                 temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+
+
+def _refuse_existing(path: Path) -> None:
+    """A file that is there may be a store, or the last good copy."""
+    if path.exists():
+        raise DataError(path, "exists already", "name a new file")
 
 
 def _copy(store: VoiceprintStore, target: str | Path) -> None:

@@ -182,6 +182,7 @@ class StoreWriter(StoreReader):
                 raise DataError(self.where, f"clip {clip.clip_id!r} is another speaker's")
             return False
         self._register([clip.voiceprint])
+        self._check_consents([clip.voiceprint], of_now=False)
         why = json.dumps({"reasons": clip.review, "galleries": clip.galleries})
         values = clip_values(clip.voiceprint)
         state = (why, clip.added_s, clip.state, clip.withdrawn_s)
@@ -198,12 +199,13 @@ class StoreWriter(StoreReader):
                 why = f"embeddings of this model have {known[0][0]} numbers, and not {dim}"
                 raise DataError(self.where, why, "embed again with the model itself")
 
-    def _check_consents(self, voiceprints: Sequence[Voiceprint]) -> None:
+    def _check_consents(self, voiceprints: Sequence[Voiceprint], *, of_now: bool = True) -> None:
+        """Refuse a clip without a consent where one is demanded, and, of now, with one that is over."""
         required, now = self.settings()["consent_required"], self.clock()
         for one in voiceprints:
             if required and one.consent is None:
                 raise DataError(self.where, f"{one.source}: this store demands a consent", "give --consent")
-            if one.consent and one.consent.end_s is not None and one.consent.end_s <= now:
+            if of_now and one.consent and one.consent.end_s is not None and one.consent.end_s <= now:
                 raise DataError(self.where, f"{one.source}: the consent {one.consent.reference!r} is over")
 
     def _check_room(self, number: int) -> None:

@@ -67,13 +67,15 @@ def test_recordings_that_are_not_alike_wait_for_review(run):
     status, out, _ = run("enroll", "Ann", "a0.wav", "b0.wav", model="strict")
     assert status == 4
     assert out.startswith("Ann: on the review list of voiceprints.db: ")
+    clips = out.splitlines()[0].split()[-2:]  # of a0 and of b0
     assert "because    the two recordings sound like different speakers" in out
     status, _, err = run("identify", "a0.wav", model="strict")
     assert (status, "nobody is enrolled here" in err) == (1, True)
-    (first, second) = [line.split("\t") for line in run("store", "review")[1].splitlines()]
+    first, second = [line.split("\t") for line in run("store", "review")[1].splitlines()]
+    assert {first[0], second[0]} == set(clips)
     assert first[1:] == second[1:]
     assert first[1] == "Ann"
-    assert run("store", "review", "--accept", first[0], "--withdraw", second[0])[:2] == (0, "")
+    assert run("store", "review", "--accept", clips[0], "--withdraw", clips[1])[:2] == (0, "")
     assert run("people")[1] == "1\tAnn\n"
     assert run("store", "review")[1] == ""
     assert "sounds like another speaker than what" in run("enroll", "Ann", "b0.wav", model="strict")[1]
@@ -136,7 +138,8 @@ def test_export_import_backup_and_oblivion(run, tmp_path):
         assert json.loads(run("identify", "a0.wav", "--json", "--voiceprints", place)[1])["ranking"] == score
     told = [json.loads(line) for line in run("store", "audit")[1].splitlines()]
     assert [(one["action"], one["speaker_id"] is None) for one in told] == [
-        ("enrol", True), ("enrol", False), ("erase", True),
+        ("enrol", True), ("enrol", False), ("export", True), ("export", False), ("backup", True),
+        ("erase", True),
     ]  # fmt: skip
     removed = json.loads(run("store", "retain", "--max-age", "0")[1])["removed"]
     assert (removed["speakers"], removed["clips"]) == (1, 1)

@@ -81,6 +81,10 @@ def test_one_persons_export_holds_nobody_else(store, tmp_path):
     ann = fill(store)
     assert export(store, tmp_path / "ann.jsonl", [ann.speaker_id]) == (1, 2)
     assert "Bob" not in (tmp_path / "ann.jsonl").read_text()
+    told = [(one.action, one.speaker_id, one.num_clips) for one in store.audit()]
+    assert told[-1] == ("export", ann.speaker_id, 2)
+    with pytest.raises(DataError, match=r"ann\.jsonl: exists already; name a new file"):
+        export(store, tmp_path / "ann.jsonl")
     with pytest.raises(DataError, match="there is no speaker"):
         export(store, tmp_path / "none.jsonl", ["x"])
     assert not (tmp_path / "none.jsonl").exists()
@@ -142,6 +146,17 @@ def test_a_file_that_was_cut_off_is_refused(store, other, tmp_path, cut):
     with pytest.raises(DataError, match=r"people.jsonl(:\d+)?: is (not an intact|cut off)"):
         load(other, path)
     assert other.revision == 0
+
+
+def test_an_import_may_not_lack_the_consent_that_is_demanded(store, other, tmp_path):
+    fill(store)
+    export(store, tmp_path / "people.jsonl")
+    other.set(consent_required=True)
+    with pytest.raises(DataError, match=r"people\.jsonl:5: a\.wav: this store demands a consent"):
+        load(other, tmp_path / "people.jsonl")
+    assert other.speakers() == []
+    with pytest.raises(DataError, match="-1 clips are no limit"):
+        other.set(review_cap=-1)
 
 
 def test_a_name_that_another_speaker_has_is_refused(store, other, tmp_path):
@@ -251,7 +266,9 @@ def test_a_backup_while_others_write_is_one_state(place, store, tmp_path):
     revisions = []
     for number in range(5):
         with VoiceprintStore.open(tmp_path / f"{number}.db") as copy:
-            assert len(copy.speakers()) == copy.revision == len(copy.audit())
+            done = [one.action for one in copy.audit()]
+            assert done.count("backup") == number + 1
+            assert len(copy.speakers()) == done.count("enrol") == copy.revision - number - 1
             assert {one.num_clips for one in copy.speakers()} == {2}
             revisions.append(copy.revision)
     assert revisions == sorted(revisions)
