@@ -9,7 +9,7 @@ from test_voiceprint_store import clip, models
 
 from speakerlab import distribution
 from speakerlab.errors import DataError, MissingExtraError
-from speakerlab.voiceprint.database import without_password
+from speakerlab.voiceprint.database import passwords, without_password
 from speakerlab.voiceprint.store import VoiceprintStore
 
 
@@ -91,3 +91,11 @@ def test_postgresql_needs_its_package_and_shows_no_password(monkeypatch):
     shown = without_password("postgresql://user:secret@host:5433/people?sslmode=require&password=secret")
     assert shown == "postgresql://user@host:5433/people"
     assert without_password("postgres:///people") == "postgres:///people"
+    assert passwords("postgresql://user:se%20cret@host/x?password=other") == [
+        "se%20cret",
+        "se cret",
+        "other",
+        "other",
+    ]
+    with pytest.raises(DataError, match="is no URL of a database"):
+        without_password("postgresql://[bad")
