@@ -88,8 +88,9 @@ def wav(samples: np.ndarray) -> bytes:
 
 
 def request(path: str, body: bytes) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: audio/wav\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    fields = {"Host": "127.0.0.1", "Content-Type": "audio/wav", "Content-Length": len(body)}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 async def _client(port: int, requests: Iterator[bytes], times: list[float]) -> None:
@@ -204,9 +205,8 @@ def main(arguments: argparse.Namespace) -> None:
     recordings = clips(arguments.data, 64)
     bodies = [wav(one) for one in recordings]
     bare, alone = network(arguments.model, recordings, arguments.requests)
-    print(
-        f"{len(os.sched_getaffinity(0))} cores; {len(recordings)} clips of {CLIP_S:g} s; {arguments.requests} requests a row"
-    )
+    cores = len(os.sched_getaffinity(0))
+    print(f"{cores} cores; {len(recordings)} clips of {CLIP_S:g} s; {arguments.requests} requests a row")
     print("| what | requests/s | of the network | p50 ms | p95 ms | p99 ms |\n|---|---|---|---|---|---|")
     print(row("network alone, one clip on each core", bare, alone, bare) + " (times: one clip at a time)")
     with tempfile.TemporaryDirectory() as text:
