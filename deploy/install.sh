@@ -13,5 +13,5 @@ pip() { "$folder/bin/python" -m pip --disable-pip-version-check --no-cache-dir "
 # torch comes first and from its own index: the other index has the CUDA build, gigabytes of it
 pip install --quiet ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} \
   --constraint "$checkout/requirements/constraints.txt" torch
-pip install --quiet --constraint "$checkout/requirements/constraints.txt" "$checkout[onnx,serve,postgres]"
+pip install --quiet --constraint "$checkout/requirements/constraints.txt" "${checkout}[onnx,serve,postgres]"
 "$folder/bin/speakerlab" --version
