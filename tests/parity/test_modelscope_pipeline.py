@@ -44,12 +44,12 @@ def both(tmp_path_factory):
 def recordings(talkers, tmp_path_factory):
     """Two wav files; the second also as an array of 16-bit integers.
 
-    They have the noise of a microphone: on the digital silence of synthetic speech a network of random weights
+    They have the noise of a room: on the digital silence of synthetic speech a network of random weights
     makes any rounding large, even of float64.
     """
     path = tmp_path_factory.mktemp("audio")
     rng = np.random.default_rng(0)
-    loud = [talker[0].samples * 32768 + rng.normal(0, 20, len(talker[0].samples)) for talker in talkers]
+    loud = [talker[0].samples * 32768 + rng.normal(0, 300, len(talker[0].samples)) for talker in talkers]
     steps = [np.rint(one).clip(-32768, 32767).astype(np.int16) for one in loud]
     for name, one in zip("ab", steps, strict=True):
         soundfile.write(path / f"{name}.wav", one, peers.RATE)
