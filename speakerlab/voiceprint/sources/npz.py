@@ -1,6 +1,7 @@
 """People from a file of vectors, ``label`` [N] and ``train_feats`` [N, E], and the writing of one.
 
-``read(Path("staff.npz"))`` -> ``[("Ann", float64 [E]), ...]``; ``export(store, path, model_hash)``. Such a row is the mean of a speaker's unit vectors, not of length 1 again. Nothing pickled is read.
+``read(Path("staff.npz"))`` -> ``[("Ann", float64 [E]), ...]``; ``export(store, path, model_hash)``. Such a
+row is the mean of a speaker's unit vectors, not of length 1 again. Nothing pickled is read.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def sheets(path: Path) -> Iterator[Sheets]:
         MissingExtraError: openpyxl or xlrd is not installed.
     """
     try:
-        with path.open("rb") as stream:
+        with path.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # openpyxl warns of features that do not matter here
             start = stream.read(8)
             stream.seek(0)
             if start.startswith(_ZIP):
@@ -79,12 +80,10 @@ def _xlsx(path: Path, stream: BinaryIO) -> Iterator[Sheets]:
     _check_package(path, stream)
     books: list[Any] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of features that do not matter here
-            for data_only in (True, False):
-                books.append(
-                    openpyxl.load_workbook(stream, read_only=True, data_only=data_only, keep_links=False)
-                )
+        for data_only in (True, False):
+            books.append(
+                openpyxl.load_workbook(stream, read_only=True, data_only=data_only, keep_links=False)
+            )
     except Exception as error:  # it names no base class of what it raises
         raise damaged(path, error) from error
     pairs = {one.title: (one, two) for one, two in zip(*(book.worksheets for book in books), strict=True)}
@@ -149,9 +148,7 @@ def _xlsx_rows(path: Path, results: Any, formulas: Any) -> Iterator[Row]:
     pairs = zip(results.iter_rows(max_row=MAX_ROWS), formulas.iter_rows(max_row=MAX_ROWS), strict=True)
     while True:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = next(pairs, None)
+            found = next(pairs, None)
         except Exception as error:
             raise damaged(path, error) from error
         if found is None:
