@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,11 @@ def _pairs(path: Path) -> list[tuple[str, Any]]:
         raise DataError(path, why) from error
     if not isinstance(found, _Pairs):
         raise DataError(path, "is no JSON object", 'write: {"NAME": ["PATH", ...]}')
-    return list(found)
+    return found.content
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as it was written."""
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """A JSON object as it was written; no list, which stands for paths."""
+
+    content: list[tuple[str, Any]]
