@@ -66,6 +66,14 @@ def test_csv_that_is_none(tmp_path):
     assert [one.why for one in found.refused] == [f"{short}, row 2: the recording is empty"]
 
 
+def test_nothing_of_a_list_reaches_the_terminal_as_a_command(tmp_path):
+    text = 'name,path\nAnn,"a\n\x1b[2Jb.wav"\n"B\x1b[2Jo",b.wav\n,"c\x1b.wav"\n'
+    found = table.read_csv(csv_file(tmp_path, text), Layout(), "r")
+    assert found.items == []
+    assert [one.recording for one in found.refused] == [r"a\n\x1b[2Jb.wav", "r/b.wav", r"c\x1b.wav"]
+    assert all(part.isprintable() for one in found.refused for part in (one.name, one.recording, one.why))
+
+
 def test_text_stays_text(tmp_path):
     """What pandas would take for no value, or for a number, is a name."""
     rows = ["NaN", "null", "NA", "12.0", "0012", "12345678901234567"]

@@ -262,6 +262,7 @@ def test_paths_stay_below_the_root(tmp_path):
     found = table.read_csv(path, Layout(), str(root), delimiter=",")
     assert sorted(found.paths()) == ["../../etc", "Dora", "Emil"]
     assert [one.name for one in found.refused] == ["Ann", "Bob", "Carl", "Fred"]
+    assert "'a\\x00b.wav' cannot be printed; rename it" in found.refused[3].why
     assert f"{root}/../out.wav leads out of {root}; allow it with --allow-outside" in found.refused[0].why
     allowed = table.read_csv(path, Layout(), str(root), delimiter=",", allow_outside=True)
     assert sorted(allowed.paths()) == ["../../etc", "Ann", "Bob", "Carl", "Dora", "Emil"]
@@ -385,6 +386,13 @@ def test_damaged_workbooks_are_one_line(tmp_path, write):
         with contextlib.suppress(DataError):  # or it is read: not every byte matters
             found = table.read_workbook(path, PRESETS["meeting"], "m")
         assert found is None or found.items or found.refused
+
+
+def test_a_part_whose_name_is_not_in_its_encoding(tmp_path):
+    path = rewritten(one_sheet(tmp_path, ("Ann", "a.wav")), {}, [("xl/徐.bin", b"x")])
+    path.write_bytes(path.read_bytes().replace("徐".encode(), b"\xe5\xff\x90"))
+    with pytest.raises(DataError, match="cannot be read as a workbook"):
+        read(path)
 
 
 def test_what_is_no_workbook(tmp_path):

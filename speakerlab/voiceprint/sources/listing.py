@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import unicodedata
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -125,7 +126,8 @@ class Lister:
 
     def refuse(self, name: Cell, recording: str, why: str) -> None:
         """Note what cannot be taken."""
-        self.listing.refused.append(Refused(name if isinstance(name, str) else "", recording, why))
+        known = name if isinstance(name, str) else ""
+        self.listing.refused.append(Refused(one_line(known), one_line(recording), one_line(why)))
 
     def note(self, text: str) -> None:
         """What people should know, once."""
@@ -133,10 +135,13 @@ class Lister:
             self.listing.notes.append(text)
 
     def _source(self, path: str, where: str, name: str) -> Source | None:
+        if one_line(path) != path:
+            self.refuse(name, path, f"{where or 'the name'}: {path[:200]!r} cannot be printed; rename it")
+            return None
         joined = path if path.startswith("/") else f"{self._root}/{path}"
         try:
             inside = Path(joined).resolve().is_relative_to(self._inside)
-        except (OSError, ValueError, RuntimeError) as error:  # a zero byte, links in a circle
+        except (OSError, ValueError, RuntimeError) as error:  # links in a circle
             self.refuse(name, path, f"{where}: {path[:200]!r} is no path: {error}")
             return None
         if not inside and not self._allow_outside:
@@ -144,6 +149,12 @@ class Lister:
             self.refuse(name, joined, f"{where}: {joined} {why}" if where else why)
             return None
         return file_source(joined)
+
+
+def one_line(text: str) -> str:
+    """``text`` without line breaks, control characters and what is no Unicode."""
+    odd = {"Cc", "Cs", "Zl", "Zp"}
+    return "".join(ascii(one)[1:-1] if unicodedata.category(one) in odd else one for one in text)
 
 
 def file_source(path: str) -> Source:

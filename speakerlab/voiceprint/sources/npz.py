@@ -7,7 +7,6 @@ row is the mean of a speaker's unit vectors, not of length 1 again. Nothing pick
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,8 @@ from speakerlab.io import atomic
 from speakerlab.pipeline.sources import Source
 from speakerlab.types import Float32Array, Float64Array
 from speakerlab.voiceprint.records import ENROLLED, MAX_DIM, Consent, Voiceprint, checked
-from speakerlab.voiceprint.sources.listing import Lister, Listing
+from speakerlab.voiceprint.sources.listing import Lister, Listing, one_line
+from speakerlab.voiceprint.sources.workbook import BROKEN_ZIP
 from speakerlab.voiceprint.store import VoiceprintStore
 
 LABEL, FEATS = "label", "train_feats"
@@ -39,7 +39,7 @@ def read(path: Path) -> list[tuple[str, Float64Array]]:
         with zipfile.ZipFile(path) as package:
             labels = _array(path, package, LABEL)
             feats = _array(path, package, FEATS)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+    except (OSError, *BROKEN_ZIP) as error:
         raise DataError(path, f"cannot be read as .npz: {error}") from error
     if labels.dtype.kind not in "US" or labels.ndim != 1:
         raise DataError(path, f"{LABEL} is {labels.dtype} {labels.shape}, and no list of texts")
@@ -57,7 +57,7 @@ def _array(path: Path, package: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
     try:
         part = package.getinfo(f"{name}.npy")
     except KeyError as error:
-        held = ", ".join(one.filename.removesuffix(".npy") for one in package.infolist()[:5])
+        held = one_line(", ".join(one.filename.removesuffix(".npy") for one in package.infolist()[:5]))
         raise DataError(path, f"holds no {name}", f"it holds {held or 'nothing'}") from error
     try:
         with package.open(part) as stream:

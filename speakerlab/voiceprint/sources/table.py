@@ -83,7 +83,7 @@ def read_workbook(path: Path, layout: Layout, root: str, *, allow_outside: bool 
     left = MAX_ROWS
     with workbook.sheets(path) as found:
         for sheet in _chosen(path, list(found), layout):
-            left = _read(lister, found[sheet](), layout, f"{path}, sheet '{sheet}'", sheet, left)
+            left = _read(lister, found[sheet](), layout, f"{path}, sheet {sheet!r}", sheet, left)
     return _filled(path, lister)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import warnings
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from speakerlab.errors import DataError, MissingExtraError
-from speakerlab.voiceprint.sources.listing import Cell, Fault, text_of
+from speakerlab.voiceprint.sources.listing import Cell, Fault, one_line, text_of
 
 Row: TypeAlias = tuple[Cell, ...]
 Sheets: TypeAlias = Mapping[str, Callable[[], Iterator[Row]]]
@@ -30,6 +31,10 @@ MAX_CELLS = 2_000_000  # and strings; a minute of reading
 MAX_ROWS = 1 << 20  # of one sheet, as Excel has them
 MAX_COLUMNS = 256  # names and recordings stand further to the left
 MAX_XLS = 64 << 20  # bytes; .xls is not packed
+# what zipfile raises; a name that is not in its encoding is a ValueError
+BROKEN_ZIP = (
+    zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BLOCK = 1 << 20
 _CELL = re.compile(rb"<(?:\w+:)?(?:c|si|row)[\s/>]")
@@ -66,7 +71,7 @@ def sheets(path: Path) -> Iterator[Sheets]:
 
 def damaged(path: Path, error: Exception) -> DataError:
     """One line for whatever a library raises at a damaged workbook."""
-    why = " ".join(str(error).split())[:200] or type(error).__name__
+    why = one_line(" ".join(str(error).split()))[:200] or type(error).__name__
     return DataError(path, f"cannot be read as a workbook: {why}", "open it in Excel and save it again")
 
 
@@ -110,7 +115,7 @@ def _check_package(path: Path, stream: BinaryIO) -> None:
                 if cells > MAX_CELLS:
                     why = f"has more than {MAX_CELLS:,} cells and texts"
                     raise DataError(path, why, "split it, or save it as CSV")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+    except BROKEN_ZIP as error:
         raise damaged(path, error) from error
 
 
@@ -123,7 +128,7 @@ def _check_part(path: Path, package: zipfile.ZipFile, part: zipfile.ZipInfo) -> 
                 return 0
             text = tail[-_LONGEST:] + block
             if _ENTITIES.search(text):
-                raise DataError(path, f"{part.filename} declares entities, as no office program does")
+                raise DataError(path, f"{part.filename!r} declares entities, as no office program does")
             cells += len(_CELL.findall(block))
             if cells > MAX_CELLS:
                 return cells
@@ -137,7 +142,7 @@ def _is_xml(path: Path, name: str, block: bytes) -> bool:
     encoding = _ENCODING.match(start[:400])
     other = encoding is not None and encoding[1].lower() not in _UTF8
     if other or block[:2] in (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<"):
-        raise DataError(path, f"{name} is not in UTF-8", "open it in Excel and save it again")
+        raise DataError(path, f"{name!r} is not in UTF-8", "open it in Excel and save it again")
     return start.startswith(b"<")
 
 
