@@ -157,6 +157,7 @@ def test_a_folder_of_folders(tmp_path):
     root = tmp_path / "people"
     for name in (
         "徐泰志/record_1.wav",
+        "\u0645\u06cc\u200c\u0622/x.wav",
         "徐泰志/day 2/record_2.flac",
         "Ann/a.WAV",
         "Ann/.hidden.wav",
@@ -177,6 +178,7 @@ def test_a_folder_of_folders(tmp_path):
     found = folder.folder(root)
     assert found.paths() == {
         "Ann": [f"{root}/Ann/{name}" for name in ("a.WAV", "inside.wav", "pipe.wav")],
+        "\u0645\u06cc\u200c\u0622": [f"{root}/\u0645\u06cc\u200c\u0622/x.wav"],  # a joiner, as Persian has it
         "徐泰志": [f"{root}/徐泰志/record_1.wav", f"{root}/徐泰志/day 2/record_2.flac"],
     }
     assert [(one.recording, one.why) for one in found.refused] == [
@@ -198,6 +200,19 @@ def test_a_folder_of_folders(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="holds no recordings; it needs a folder for each speaker"):
         folder.folder(tmp_path / "none")
+
+
+def test_file_names_that_are_no_text(tmp_path):
+    for name in (b"B\xff/a.wav", b"Ann/\xe5.wav", b"Ann/\x1b[2J.wav", b"Ann/a\nb.txt", b"Ann/c.wav"):
+        file = tmp_path / os.fsdecode(name)
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    found = folder.folder(tmp_path)
+    assert found.paths() == {"Ann": [f"{tmp_path}/Ann/c.wav"]}
+    assert [one.recording for one in found.refused] == [
+        r"Ann/\x1b[2J.wav", r"Ann/\udce5.wav", r"B\udcff/a.wav",
+    ]  # fmt: skip
+    assert found.notes == [f"passed over 1 files whose suffix is not of audio: {tmp_path}/Ann/a\\nb.txt"]
 
 
 def test_data_dirs_with_segments_and_commands(tmp_path):

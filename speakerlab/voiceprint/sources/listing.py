@@ -131,8 +131,8 @@ class Lister:
 
     def note(self, text: str) -> None:
         """What people should know, once."""
-        if text not in self.listing.notes:
-            self.listing.notes.append(text)
+        if (told := one_line(text)) not in self.listing.notes:
+            self.listing.notes.append(told)
 
     def _source(self, path: str, where: str, name: str) -> Source | None:
         if one_line(path) != path:
