@@ -23,6 +23,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from speakerlab.bin import audio_arguments, enrolment_arguments, entry, people_arguments, session_arguments
 from speakerlab.errors import DataError, SpeakerLabError
 from speakerlab.io import atomic
@@ -164,17 +166,23 @@ def _named_model(store: VoiceprintStore, named: str, dim: int) -> tuple[str, str
     from speakerlab.voiceprint.sources import npz
 
     known = npz.model_in(store, named)
-    if known and known[2] != dim:
-        why = f"embeddings of {named} have {known[2]} numbers, and the vectors have {dim}"
-        raise DataError(store.where, why, "they were made by another model")
-    if known:
-        return known[0], known[1]
-    if len(named) == 64 and set(named) <= set("0123456789abcdef"):
+    if known is None and len(named) == 64 and set(named) <= set("0123456789abcdef"):
         return named, ""
+    model_hash, name, size = known or _opened_model(named)
+    if size != dim:
+        why = f"its embeddings have {size} numbers, and the vectors have {dim}: another model made them"
+        raise SpeakerLabError(f"{named}: {why}")
+    return model_hash, name
+
+
+def _opened_model(named: str) -> tuple[str, str, int]:
+    """Content hash, name and embedding size of a model of ``--model``; the network tells the last."""
     from speakerlab.pipeline import pipeline
 
     network = pipeline(model=named, ngpu=0, running=session_arguments.default())
-    return str(network.identity["model_hash"]), str(network.identity["model"])
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * network.embedder.sample_rate).astype(np.float32)
+    size = network(noise, sample_rate=network.embedder.sample_rate)["spk_embedding"].size
+    return str(network.identity["model_hash"]), str(network.identity["model"]), int(size)
 
 
 @contextlib.contextmanager

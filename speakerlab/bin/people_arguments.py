@@ -55,7 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--header-rows", type=int, metavar="N", help="rows above the first recording (default: 1)"
     )
     group.add_argument(
-        "--name-column", metavar="COLUMN", help="title, number from 0, or letter (default: name)"
+        "--name-column", metavar="COLUMN", help="number from 0, title, or letter (default: name)"
     )
     group.add_argument("--file-column", metavar="COLUMN", help="likewise, of the recording (default: path)")
     group.add_argument(

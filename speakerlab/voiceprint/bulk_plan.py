@@ -69,7 +69,9 @@ class Kept:
 
 def digest_of(array: Float32Array, kind: str) -> str:
     """Hash of numbers; ``kind`` keeps apart what is equal by chance."""
-    return hashlib.sha256(f"{kind} ".encode() + np.ascontiguousarray(array, "<f4").tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{kind} ".encode())
+    digest.update(np.ascontiguousarray(array, "<f4").data)
+    return digest.hexdigest()
 
 
 def content_digest(source: Source) -> str:

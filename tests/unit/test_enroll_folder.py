@@ -204,6 +204,12 @@ def test_duplicates_may_go_to_the_review_list(run, people):
     assert (status, "sounds like" in out) == (0, False)
 
 
+def test_people_with_little_speech_go_to_the_review_list(run, people):
+    status, out, _ = run("enroll-folder", "people", "--min-speech", "30")
+    assert status == 3
+    assert re.search(r"Ann: on .*\n  because: \d\.\d\d s of speech in all, 30 s is the least\n", out)
+
+
 def test_without_a_threshold_nothing_is_compared(run, people):
     status, out, err = run("enroll-folder", "people", model="none")
     assert (status, "sounds like" in out) == (0, False)
@@ -307,7 +313,7 @@ def test_missing_recordings_of_a_list(run, people):
     assert status == 3
     assert "not taken: Bob: l.csv, row 4: /etc/passwd leads out of ." in out
     assert "not taken: Carl: l.csv, row 5: the recording is empty" in out
-    assert "  ./people/Ann/none.wav: failed, no such file" in out
+    assert "  people/Ann/none.wav: failed, no such file" in out
     assert out.splitlines()[-1] == "1 people: 1 would be enrolled; 2 entries cannot be taken"
     status, out, _ = run("enroll-folder", "l.csv", "--dry-run", "--json")
     found = json.loads(out)
@@ -374,7 +380,14 @@ def test_vectors_belong_to_the_model_that_is_stated(run, people, models):
     for more in (["--dry-run"], []):
         status, _, err = run("enroll-folder", "wide.npz", "--npz-model", foreign, *more)
         assert status == 1
-        assert f"embeddings of {foreign} have 8 numbers, and the vectors have 9" in err
+        assert "its embeddings have 8 numbers, and the vectors have 9: another model made them" in err
+        status, _, err = run(
+            "enroll-folder", "wide.npz", "--npz-model", models / "m", "--voiceprints", "c.db"
+        )
+        assert status == 1
+        assert f"{models}/m: its embeddings have 8 numbers, and the vectors have 9" in err
+    status, _, err = run("enroll-folder", "staff.npz", "--npz-model", "no-such-model")
+    assert (status, "Traceback" in err) == (1, False)
 
 
 def test_vectors_go_out_again(run, people):

@@ -109,11 +109,11 @@ def test_json_goes_out_and_comes_back(tmp_path):
     path = tmp_path / "people.json"
     names_json.write(path, first)
     assert path.read_text(encoding="utf-8") == (
-        '{\n    "徐泰志": [\n        "./a.wav",\n        "./c.wav"\n    ],\n'
-        '    "Ann": [\n        "./b.wav"\n    ]\n}'
+        '{\n    "徐泰志": [\n        "a.wav",\n        "c.wav"\n    ],\n'
+        '    "Ann": [\n        "b.wav"\n    ]\n}'
     )
     again = names_json.read(path, "r")
-    assert again.paths() == {"徐泰志": ["r/./a.wav", "r/./c.wav"], "Ann": ["r/./b.wav"]}
+    assert again.paths() == {"徐泰志": ["r/a.wav", "r/c.wav"], "Ann": ["r/b.wav"]}
 
 
 def test_json_that_is_none(tmp_path):
@@ -337,4 +337,4 @@ def test_people_are_written_as_means_of_unit_vectors(tmp_path):
 def test_paths_of_a_listing_are_json(tmp_path):
     found = listing.Lister("/")
     found.add("Ann", "a.wav", "x")
-    assert json.loads(json.dumps(found.listing.paths())) == {"Ann": ["//a.wav"]}
+    assert json.loads(json.dumps(found.listing.paths())) == {"Ann": ["/a.wav"]}

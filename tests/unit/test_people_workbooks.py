@@ -16,7 +16,7 @@ from speakerlab.voiceprint.sources import table, workbook
 from speakerlab.voiceprint.sources.listing import Fault, text_of
 from speakerlab.voiceprint.sources.table import PRESETS, Layout
 
-HEAD = ("file", "a", "b", "c", "d", "speaker")
+HEAD = ("file", "a", 5, "c", 0, "speaker")  # titles that are numbers are no columns' numbers
 
 
 def row_of(name, file):

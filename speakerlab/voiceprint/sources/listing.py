@@ -91,7 +91,9 @@ class Lister:
 
     def __init__(self, root: str | Path, *, allow_outside: bool = False) -> None:
         self.listing = Listing()
-        self._root, self._allow_outside = str(root).rstrip("/") or "/", allow_outside
+        self._root, self._allow_outside = str(root), allow_outside
+        # a path below the working directory is called as people type it, and as 'speakerlab enroll' keeps it
+        self._prefix = "" if self._root == "." else f"{self._root.rstrip('/')}/"
         self._inside = Path(root).resolve()
         self._spellings: dict[str, str] = {}
 
@@ -138,7 +140,7 @@ class Lister:
         if one_line(path) != path:
             self.refuse(name, path, f"{where or 'the name'}: {path[:200]!r} cannot be printed; rename it")
             return None
-        joined = path if path.startswith("/") else f"{self._root}/{path}"
+        joined = path if path.startswith("/") else f"{self._prefix}{path}"
         try:
             inside = Path(joined).resolve().is_relative_to(self._inside)
         except (OSError, ValueError, RuntimeError) as error:  # links in a circle

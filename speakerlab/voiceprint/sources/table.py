@@ -31,7 +31,7 @@ class Layout:
     """Where names and recordings stand in a table.
 
     Attributes:
-        name_column: of the speaker: a title, a number from 0, or a letter as in Excel.
+        name_column: of the speaker: a number from 0, a title, or a letter as in Excel.
         file_column: of the path, or of what ``template`` makes a path of.
         header_rows: rows above the first recording; the last of them holds the titles.
         template: path of a recording below the root, of ``{sheet}``, ``{file}`` and ``{name}``.
@@ -214,12 +214,12 @@ def _columns(place: str | Path, row: Row, layout: Layout) -> tuple[int, int]:
 
 
 def _column(place: str | Path, wanted: str, titles: Sequence[str]) -> int:
+    if re.fullmatch(r"[0-9]{1,4}", wanted):  # also where a title is a number
+        return int(wanted)
     if titles.count(wanted.strip().casefold()) > 1:
         raise DataError(place, f"has two columns {wanted!r}", "give the number of one, counted from 0")
     if wanted.strip().casefold() in titles:
         return titles.index(wanted.strip().casefold())
-    if re.fullmatch(r"[0-9]{1,4}", wanted):
-        return int(wanted)
     if re.fullmatch(r"[A-Za-z]{1,2}", wanted):
         return functools.reduce(lambda number, one: 26 * number + ord(one) - 64, wanted.upper(), 0) - 1
     shown = ", ".join(repr(one) for one in titles[:10] if one) or "no titles"
