@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import sqlite3
 import time
@@ -469,8 +470,8 @@ def test_what_changes_meanwhile_is_not_enrolled(run, people, monkeypatch):
     assert len(content()) == 3
 
 
-def killed_after(delay_s, *arguments):
-    """Call a command in a process that is killed so many seconds after its start."""
+def killed(delay_s, *arguments):
+    """Call a command in a process that is killed so many seconds after its start, if it still lives."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -478,40 +479,66 @@ def killed_after(delay_s, *arguments):
         try:
             for stream in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-            os.write(writer, b"x")
             status = speakerlab(*arguments)
         finally:
             os._exit(status)
-    os.read(reader, 1)
-    time.sleep(delay_s)
+    os.close(writer)  # the child has the other one: it is closed when that ends
+    select.select([reader], [], [], delay_s)
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
     os.close(reader)
-    os.close(writer)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_killed_at_any_time_it_leaves_whole_people_and_a_rerun_completes_them(run, models, tmp_path):
+@pytest.fixture
+def many(run, tmp_path):
+    """What enrols twelve toy voices, two recordings each, and what an undisturbed run makes of it."""
     for speaker in range(12):
         for number in range(2):
             file = tmp_path / "many" / f"s{speaker:02}" / f"{number}.wav"
             file.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(file, toy_voice(speaker, number, 1.0), RATE)
     options = ("enroll-folder", "many", "--no-quality", "--min-speech", "0")
-    start = time.monotonic()
     assert run(*options, "--voiceprints", "whole.db")[0] == 0
+    assert len(content("whole.db")) == 24
+    return (*options, "--voiceprints", "killed.db"), content("whole.db")
+
+
+def test_killed_at_any_time_it_leaves_whole_people_and_a_rerun_completes_them(run, many, models):
+    options, whole = many
+    start = time.monotonic()
+    assert run(*options[:-1], "timed.db")[0] == 0
     needed_s = time.monotonic() - start
-    whole, rng, seen = content("whole.db"), random.Random(0), []
-    for _ in range(20):
-        killed_after(
-            rng.uniform(0, needed_s / 3), *options, "--voiceprints", "killed.db", "--model", models / "m"
-        )
+    rng, seen = random.Random(0), []
+    for number in range(20):
+        killed(rng.uniform(0, needed_s * number / 20), *options, "--model", models / "m")
         with contextlib.suppress(DataError):  # killed before there was a store
             names = [one[0] for one in content("killed.db")]
             assert all(names.count(one) == 2 for one in names)
             seen.append(len(names))
     assert seen == sorted(seen)
-    assert len(set(seen)) > 1
-    assert run(*options, "--voiceprints", "killed.db")[0] == 0
+    assert run(*options)[0] == 0
+    assert content("killed.db") == whole
+
+
+@pytest.mark.parametrize("person", [1, 5, 12])
+def test_killed_inside_a_transaction(run, many, models, monkeypatch, person):
+    options, whole = many
+    record, calls = VoiceprintStore.record, []
+
+    def die(store, revision, action, *rest):
+        record(store, revision, action, *rest)
+        calls.append(action)
+        if calls.count("enrol") == person:  # both clips are written, and the commit is next
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VoiceprintStore, "record", die)
+        assert killed(60, *options, "--model", models / "m") == -signal.SIGKILL
+    assert content("killed.db") == whole[: 2 * (person - 1)]
+    status, out, _ = run(*options)
+    told = out.splitlines()[-1]
+    before = f", {person - 1} there already" if person > 1 else ""
+    assert (status, told) == (0, f"12 people: {13 - person} enrolled{before}")
     assert content("killed.db") == whole
 
 
