@@ -150,14 +150,14 @@ def _enrol_vectors(arguments: argparse.Namespace, wishes: Wishes, report: Report
     entries = list(zip(map(Entry, listing.items), vectors, strict=True))
     with _store(arguments) as store:
         _require_consent(store, wishes)
-        model = _named_model(store, arguments.npz_model, vectors[0].size if vectors else 0)
         report.require_few([])
+        model = _named_model(store, arguments.npz_model, vectors[0].size if vectors else None)
         for done in enrol_vectors(store, entries, model, wishes):
             report.add(done)
     report.identity = {"model": model[1], "model_hash": model[0]}
 
 
-def _named_model(store: VoiceprintStore, named: str, dim: int) -> tuple[str, str]:
+def _named_model(store: VoiceprintStore, named: str, dim: int | None) -> tuple[str, str]:
     """Content hash and name of the model that the user states.
 
     Raises:
@@ -169,7 +169,7 @@ def _named_model(store: VoiceprintStore, named: str, dim: int) -> tuple[str, str
     if known is None and len(named) == 64 and set(named) <= set("0123456789abcdef"):
         return named, ""
     model_hash, name, size = known or _opened_model(named)
-    if size != dim:
+    if dim is not None and size != dim:
         why = f"its embeddings have {size} numbers, and the vectors have {dim}: another model made them"
         raise SpeakerLabError(f"{named}: {why}")
     return model_hash, name

@@ -284,6 +284,29 @@ def rewritten(path, changes, add=()):
     return target
 
 
+def test_texts_as_excel_itself_keeps_them(tmp_path):
+    """In a part of their own, by number, in several fonts; a number that leads nowhere is damage."""
+    kind = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    strings = (
+        '<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
+        '<si><t xml:space="preserve"> 徐泰志 </t></si><si><r><t>An</t></r><r><t>n</t></r></si></sst>'
+    ).encode()
+    override = b'<Override PartName="/xl/sharedStrings.xml" ContentType="%s"/></Types>' % kind
+    types = {"[Content_Types].xml": (b"</Types>", override)}
+    plain = one_sheet(tmp_path, ("x", "a.wav"), ("y", "b.wav"))
+    cell = b'<c r="A%d" t="inlineStr"><is><t>%s</t></is></c>'
+    shared = b'<c r="A%d" t="s"><v>%d</v></c>'
+    one = rewritten(
+        plain,
+        {**types, "sheet1.xml": (cell % (2, b"x"), shared % (2, 0))},
+        [("xl/sharedStrings.xml", strings)],
+    )
+    two = rewritten(one, {"sheet1.xml": (cell % (3, b"y"), shared % (3, 1))})
+    assert read(two).paths() == {"徐泰志": ["r/a.wav"], "Ann": ["r/b.wav"]}
+    with pytest.raises(DataError, match="cannot be read as a workbook"):
+        read(rewritten(one, {"sheet1.xml": (cell % (3, b"y"), shared % (3, 2))}))
+
+
 LAUGHS = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
 
 
