@@ -327,7 +327,13 @@ def test_people_are_written_as_means_of_unit_vectors(tmp_path):
             assert told["label"].tolist() == ["Ann", "徐泰志"]
             assert told["train_feats"].dtype == np.float64
             np.testing.assert_allclose(told["train_feats"], [[0.3, 0.9], [-1, 0]], rtol=0, atol=1e-15)
+        with pytest.raises(DataError, match="exists already; name a new file"):
+            npz.export(store, path, "m")
+        path = tmp_path / "staff.npz"
         assert npz.export(store, path, "m", "staff") == 1
+        told = [(one.action, one.gallery) for one in store.audit() if one.action == "export"]
+        assert told == [("export", None), ("export", "staff")]
+        path = tmp_path / "none.npz"
         with pytest.raises(DataError, match="nobody is enrolled with a model called 'nobody'"):
             npz.export(store, path, "nobody")
         with pytest.raises(DataError, match="2 models are called 'net'; give the content hash"):

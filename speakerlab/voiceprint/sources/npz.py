@@ -140,8 +140,10 @@ def export(store: VoiceprintStore, path: Path, named: str, gallery: str | None =
         gallery: of these people only.
 
     Raises:
-        DataError: no such model or gallery, nobody, a file that cannot be written.
+        DataError: no such model or gallery, nobody, a file that exists or cannot be written.
     """
+    if path.exists():  # it may be the last good copy
+        raise DataError(path, "exists already", "name a new file")
     model = model_in(store, named)
     if model is None:
         raise DataError(store.where, f"nobody is enrolled with a model called {named!r}")
@@ -152,6 +154,8 @@ def export(store: VoiceprintStore, path: Path, named: str, gallery: str | None =
         if used:
             labels.append(speaker.name)
             rows.append(mean_of_units(np.stack(used)))
+    with store.change() as revision:
+        store.record(revision, "export", {}, gallery)
     write(path, labels, rows)
     return len(labels)
 
