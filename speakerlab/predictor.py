@@ -87,6 +87,8 @@ def _read(
     models = store.models(model, in_force.directions, gallery=gallery)
     others = store.num_without(model)
     if not models.ids:
+        if gallery is not None:
+            raise DataError(store.where, f"nobody in gallery {gallery!r} is enrolled with this model", ENROL)
         if others:
             why = "everybody here was enrolled with another model, whose voiceprints cannot be compared"
             raise DataError(store.where, why, "enrol again, or run: speakerlab store re-embed")
@@ -269,6 +271,12 @@ class Predictor:
         if found is not None:
             erase(self._people(), found.speaker_id)
         return found is not None
+
+    def close(self) -> None:
+        """Close the store, where this predictor opened it; the next use opens it again."""
+        if self._store is not None and self._store is not self._voiceprints:
+            self._store.close()
+            self._store = None
 
     def _is_new(self) -> bool:
         """Whether nobody was ever enrolled: the file is not there yet."""

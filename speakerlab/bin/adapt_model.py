@@ -139,6 +139,8 @@ def _sources(path: Path) -> Mapping[str, Source]:
 
     if path.is_dir():
         return sources.of_data_dir(path)
+    if not path.exists():
+        raise DataError(path, "no such file", "--recordings takes a wav.scp or a data dir")
     named = sources.find(path, 16000, allow_commands=True)
     if not named.is_list:
         raise SpeakerLabError(f"{path} is one recording; --recordings takes a wav.scp of many")

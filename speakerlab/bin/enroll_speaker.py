@@ -11,6 +11,7 @@ Example: speakerlab enroll "Ann Smith" ann1.wav ann2.wav --voiceprints people.db
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from dataclasses import asdict
@@ -48,10 +49,11 @@ def main(arguments: argparse.Namespace) -> None:
         running = session_arguments.default()
         model, ngpu = audio_arguments.network(arguments, running)
         predictor = Predictor(model, arguments.voiceprints, ngpu=ngpu, running=running)
-    done = predictor.enrol(
-        audios, arguments.name, gates=chosen, consent=consent, galleries=arguments.gallery,
-        sample_rate=arguments.sample_rate,
-    )  # fmt: skip
+    with contextlib.closing(predictor):
+        done = predictor.enrol(
+            audios, arguments.name, gates=chosen, consent=consent, galleries=arguments.gallery,
+            sample_rate=arguments.sample_rate,
+        )  # fmt: skip
     number, state = done.enrolment.num_clips, done.enrolment.state
     if arguments.json:
         told = {"name": arguments.name, "voiceprints": number, "state": state}

@@ -112,6 +112,11 @@ def call(main: Callable[[argparse.Namespace], None], options: argparse.ArgumentP
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        print(f"{program}: {error.filename}: {error.strerror}; change its permissions", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
         # Files that cannot be written are errors of their own: what is left is standard output.
         if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:

@@ -8,6 +8,7 @@ Example: speakerlab identify unknown.wav --voiceprints people.db --top 3
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -43,7 +44,8 @@ def main(arguments: argparse.Namespace) -> None:
         running = session_arguments.default()
         model, ngpu = audio_arguments.network(arguments, running)
         predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu, running)
-    found = predictor.recognition(audio, None, arguments.sample_rate, arguments.gallery)
+    with contextlib.closing(predictor):
+        found = predictor.recognition(audio, None, arguments.sample_rate, arguments.gallery)
     print(json.dumps(found.as_dict()) if arguments.json else text_of(found, arguments.top))
     sys.exit(0 if found.name is not None else 4 if found.reasons else 3)
 

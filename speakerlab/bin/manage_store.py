@@ -118,9 +118,16 @@ def _review(store: VoiceprintStore, arguments: argparse.Namespace) -> None:
 
 
 def _retain(store: VoiceprintStore, arguments: argparse.Namespace) -> None:
-    limits = [arguments.max_age, arguments.max_withdrawn, arguments.max_review]
-    seconds = [None if days is None else days * DAY_S for days in limits]
-    print(json.dumps(retain(store, Retention(True, *seconds))))  # noqa: FBT003
+    def seconds(days: float | None) -> float | None:
+        return None if days is None else days * DAY_S
+
+    rules = Retention(
+        consent_ended=True,
+        max_age_s=seconds(arguments.max_age),
+        max_withdrawn_s=seconds(arguments.max_withdrawn),
+        max_review_s=seconds(arguments.max_review),
+    )
+    print(json.dumps(retain(store, rules)))
 
 
 def _re_embed(store: VoiceprintStore, arguments: argparse.Namespace) -> None:

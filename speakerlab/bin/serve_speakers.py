@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import ipaddress
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from speakerlab.errors import MissingExtraError, SpeakerLabError
 if TYPE_CHECKING:
     from speakerlab.serve.service import Settings
 
+BACKLOG = 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -32,6 +34,10 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--index", type=Path, help="folder of the search index (default: in memory)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; others need keys")
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one")
+    parser.add_argument(
+        "--allow-host", nargs="+", default=[], metavar="NAME",
+        help="names that requests are addressed to, such as that of a proxy in front; needs keys",
+    )  # fmt: skip
     parser.add_argument("--keys", type=Path, default=Path("keys.json"), help="file of speakerlab keys")
     parser.add_argument(
         "--threshold", type=float, help="score that counts as the same speaker (default: the model's)"
@@ -75,24 +81,24 @@ def main(arguments: argparse.Namespace) -> None:
             raise
         raise MissingExtraError(str(error.name), "serve") from error
     settings = _settings(arguments)
+    listening = _listening(arguments.host, arguments.port)  # before a model is loaded in vain
     from speakerlab.pipeline import pipeline
 
     running = dataclasses.replace(session_arguments.default(), num_threads=1)
     model, ngpu = audio_arguments.network(arguments, running)
     service = Service.start(settings, pipeline(model=model, ngpu=ngpu, running=running))
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(service), arguments.host, arguments.port, log_config=None, access_log=False,
-            server_header=False, timeout_graceful_shutdown=60, h11_max_incomplete_event_size=1 << 16,
-            limit_concurrency=1024, ws_max_size=1 << 18, ws_max_queue=16,
-        )
+    config = uvicorn.Config(
+        create_app(service), log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=60, h11_max_incomplete_event_size=1 << 16, limit_concurrency=1024,
+        ws_max_size=1 << 18, ws_max_queue=16,
     )  # fmt: skip
     logging.info(
         "%s; %d speakers; %s", service.pipeline.identity["model"], len(service.people), settings.store
     )
-    logging.info("listening at http://%s:%d/", arguments.host, arguments.port)
-    server.run()
+    listening.listen(BACKLOG)  # from now on clients wait instead of being refused
+    logging.info("listening at http://%s:%d/", arguments.host, listening.getsockname()[1])
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -101,11 +107,11 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     from speakerlab.serve.service import Settings
     from speakerlab.voiceprint.gates import Gates
 
-    is_open = _is_loopback(arguments.host)
+    is_open = _is_loopback(arguments.host) and not arguments.allow_host
     if not is_open and not KeyRing(arguments.keys).all():
         raise SpeakerLabError(
-            f"{arguments.host} can be reached from elsewhere, and {arguments.keys} holds no keys; "
-            "run: speakerlab keys add NAME --scopes admin"
+            f"the server can be reached from elsewhere, and {arguments.keys} holds no keys; "
+            f"run: speakerlab keys add NAME --scopes admin --keys {arguments.keys}"
         )
     gates = Gates(duplicates=arguments.duplicates)
     if arguments.min_speech is not None:
@@ -119,9 +125,27 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         limits=Limits(arguments.workers, arguments.max_waiting, arguments.max_audio),
         gates=gates,
         max_bytes=arguments.max_megabytes << 20,
-        hosts=LOOPBACK | {arguments.host} if is_open else None,
+        hosts=LOOPBACK | {arguments.host} if is_open else frozenset(arguments.allow_host) or None,
         legacy=_modes(arguments.legacy_routes),
     )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket at the address.
+
+    Raises:
+        SpeakerLabError: it cannot be had.
+    """
+    if not 0 <= port <= 65535:  # beyond, getaddrinfo counts from 0 again
+        raise SpeakerLabError(f"{host}:{port}: a port is 0 to 65535; choose another --host or --port")
+    try:
+        (family, *_, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.socket(family)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        raise SpeakerLabError(f"{host}:{port}: {error}; choose another --host or --port") from error
+    return found
 
 
 def _is_loopback(host: str) -> bool:

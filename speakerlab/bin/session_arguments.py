@@ -25,9 +25,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def default() -> SessionConfig:
-    """PyTorch in fp32, the threads that the launcher gives, else a thread per core, and the user's cache."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or num_cores())
-    return SessionConfig(num_threads=threads)
+    """PyTorch in fp32, the threads that the launcher gives, else a thread per core, and the user's cache.
+
+    ``OMP_NUM_THREADS`` may be a list, a number for each level of nesting (OpenMP 5.2, 21.1.2); what is no
+    number is ignored there, and here.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return SessionConfig(num_threads=int(asked) if asked.isdecimal() and int(asked) else num_cores())
 
 
 def config(arguments: argparse.Namespace) -> SessionConfig:

@@ -56,7 +56,8 @@ class WaveformGraph:
         """Open ``path`` with ``num_threads`` threads for a call; 0 takes all cores.
 
         Raises:
-            DataError: it cannot be read, is damaged, takes features, or is not for this onnxruntime.
+            DataError: it cannot be read, is damaged, takes features, has metadata of another version, or is
+                not for this onnxruntime.
             MissingExtraError: onnxruntime is not installed.
         """
         session = onnx_file.open_sealed(path, num_threads)
@@ -64,17 +65,21 @@ class WaveformGraph:
         if name != "waveform":
             raise DataError(path, f"takes {name}, not recordings", "export it with --input waveform")
         told: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-        return cls(
-            path=path,
-            name=told.get("name", str(path)),
-            session=OnnxSession(session),
-            content_hash=told["content_hash"],
-            sample_rate=int(told["sample_rate"]),
-            min_samples=int(told["min_samples"]),
-            threshold=float(told["threshold"]) if "threshold" in told else None,
-            rule=rules.of_metadata(told),
-            domain=told.get("domain"),
-        )
+        try:
+            return cls(
+                path=path,
+                name=told.get("name", str(path)),
+                session=OnnxSession(session),
+                content_hash=told["content_hash"],
+                sample_rate=int(told["sample_rate"]),
+                min_samples=int(told["min_samples"]),
+                threshold=float(told["threshold"]) if "threshold" in told else None,
+                rule=rules.of_metadata(told),
+                domain=told.get("domain"),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            why = f"its metadata are not of this version ({type(error).__name__}: {error})"
+            raise DataError(path, why, "export it again: speakerlab export") from error
 
     def from_waveform(self, utt_id: str, waveform: Waveform) -> Float32Array:
         """Model input [S]: the samples.

@@ -157,6 +157,7 @@ def save(
         settings = getattr(model, "config", config.model.config)
         config = replace(config, model=replace(config.model, config=settings))
         (staged / CONFIG).write_text(config_io.dump(config), encoding="utf-8")
+        shutil.copymode(staged / CONFIG, staged / WEIGHTS)  # safetensors lets nobody else read its files
         hashes = {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)}
         card = describe(model, feat_dim, hashes, provenance, threshold, domain)
         (staged / CARD).write_text(_as_text(card, rule), encoding="utf-8")

@@ -80,6 +80,9 @@ class ModelCache:
 
     def _add_graph(self, entry: Published, loaded: Bundle, graph: Path) -> None:
         """Make the graph of a bundle that is kept already, if the cache can be written."""
+        if not os.access(graph.parent, os.W_OK):  # before a minute of work that could not be kept
+            logging.warning("no graph is kept: %s cannot be written", graph.parent)
+            return
         try:
             with self._locked(entry):
                 if not _is_sealed(graph):

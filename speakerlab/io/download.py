@@ -59,12 +59,16 @@ def _settle(done: futures.Future[None], name: str, url: str, stream: IO[bytes]) 
 def _why(error: Exception) -> str:
     """What a failed transfer is called."""
     if isinstance(error, urllib.error.HTTPError):
-        said = " ".join(str(error.reason).split())  # of several lines where redirects go in a circle
-        return f"the server says {error.code} {said[:200]}"
+        return f"the server says {error.code} {_printable(error.reason)}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, TimeoutError):
         return f"no answer within {SILENCE_S:g} s"
-    return f"cannot be fetched: {reason}"
+    return f"cannot be fetched: {_printable(reason)}"
+
+
+def _printable(said: object) -> str:
+    """One short line of what may be a server's words: whole headers, or codes that a terminal obeys."""
+    return " ".join("".join(one if one.isprintable() else " " for one in str(said)[:200]).split())
 
 
 def _transfer(url: str, stream: IO[bytes]) -> None:

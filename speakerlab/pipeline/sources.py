@@ -258,7 +258,10 @@ def _content(key: str, path: Path) -> bytes:
 
 def _of_url(key: str, url: str) -> Channels:
     """What ``url`` serves, within the limits of ``io.download``, decoded as an audio file."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:  # brackets that hold no IPv6 address
+        raise AudioError(key, f"{url}: is no URL: {error}") from error
     if parts.path.lower().endswith(RAW_SUFFIXES):
         raise AudioError(key, f"{url}: raw PCM has no header; fetch it and give its bytes")
     if parts.scheme.lower() == "file":

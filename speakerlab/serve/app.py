@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import speakerlab
 from speakerlab.errors import SpeakerLabError
 from speakerlab.serve import enrolment, faults, legacy, live, recognition
 from speakerlab.serve.limits import RequestLimits
-from speakerlab.serve.meters import CONTENT_TYPE
+from speakerlab.serve.meters import CONTENT_TYPE, Meters
 from speakerlab.serve.service import Service
 
 PAGE = Path(__file__).parent / "page"
@@ -27,6 +28,11 @@ _POLICY = (
     "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; worker-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": _POLICY,
+}
 
 
 def create_app(service: Service) -> FastAPI:
@@ -55,11 +61,11 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(legacy.router)
     _add_status(app, service)
     app.mount("/page", StaticFiles(directory=PAGE, html=True), name="page")
-    app.middleware("http")(_watch)
     settings = service.settings
     app.add_middleware(
         RequestLimits, max_bytes=settings.max_bytes, body_s=settings.body_s, hosts=settings.hosts
     )
+    app.add_middleware(Watched, meters=service.meters)
     return app
 
 
@@ -89,19 +95,38 @@ def _add_status(app: FastAPI, service: Service) -> None:
         return Response(service.meters.text(), media_type=CONTENT_TYPE)
 
 
-async def _watch(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Count the request, log it without what it carried, and add headers."""
-    start = time.perf_counter()
-    response = await call_next(request)
-    seconds = time.perf_counter() - start
-    route: Any = request.scope.get("route")
-    path = getattr(route, "path", "other")
-    service: Service = request.app.state.service
-    service.meters.request(path, request.method, response.status_code, seconds)
-    logging.info("%s %s %d %.0f ms", request.method, path, response.status_code, 1000 * seconds)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Content-Security-Policy"] = _POLICY
-    if not request.url.path.startswith("/page"):
-        response.headers["Cache-Control"] = "no-store"
-    return response
+class Watched:
+    """Middleware that counts and logs every request, without what it carried, and adds headers.
+
+    Args:
+        app: what it watches.
+        meters: the counters.
+    """
+
+    def __init__(self, app: ASGIApp, meters: Meters) -> None:
+        self._app, self._meters = app, meters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def answered(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                if not scope["path"].startswith("/page"):
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answered)
+        finally:
+            seconds = time.perf_counter() - start
+            route = getattr(scope.get("route"), "path", "other")
+            self._meters.request(route, scope["method"], status, seconds)
+            logging.info("%s %s %d %.0f ms", scope["method"], route, status, 1000 * seconds)

@@ -132,7 +132,8 @@ def modify_feats_custom(request: Request, new: Custom, key: Key = Depends(needs(
     dim = service.embed_dim
     if len(new.label) != len(new.feats) or sizes != {dim}:
         raise AudioError("feats", f"give one vector of {dim} numbers for each label")
-    matrix = np.array(new.feats, np.float32)
+    with np.errstate(over="ignore"):
+        matrix = np.array(new.feats, np.float32)
     if not np.isfinite(matrix).all() or not (np.linalg.norm(matrix, axis=1) > 0).all():
         raise AudioError("feats", "vectors must be finite and not zero")
     chosen = Chosen(CUSTOM, tuple(new.label), service.threshold.directions(matrix))

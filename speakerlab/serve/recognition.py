@@ -34,7 +34,7 @@ def service_of(request: Request) -> Service:
     return found
 
 
-@router.post("/verify", openapi_extra=audio_body.of("first", "second", or_raw=True))
+@router.post("/verify", openapi_extra=audio_body.of("first", "second", "audio", or_raw=True))
 async def verify(
     request: Request,
     speaker_id: Annotated[

@@ -112,7 +112,8 @@ class Samples:
     @classmethod
     def of_floats(cls, name: str, values: Sequence[float], rate: int) -> Samples:
         """Of numbers in full scale 1."""
-        return cls(name, np.asarray(values, np.float32), rate)
+        with np.errstate(over="ignore"):  # what is infinite then is refused when it is listened to
+            return cls(name, np.asarray(values, np.float32), rate)
 
 
 def is_audio(start: bytes) -> bool:

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.parse
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,13 @@ class Dialect(ABC):
         types: SQL type by the name that ``schema`` uses.
         errors: base class of what the driver raises.
         begin: statement that starts a transaction, by whether it writes; one that reads sees one state.
+        secrets: what no message may hold.
     """
 
     types: Mapping[str, str]
     errors: type[Exception]
     begin: Mapping[bool, str]
+    secrets: Sequence[str] = ()
 
     @abstractmethod
     def open(self) -> Any:
@@ -179,7 +181,7 @@ class PostgreSQL(Dialect):
             self._psycopg: Any = importlib.import_module("psycopg")
         except ImportError as error:
             raise MissingExtraError("psycopg", "postgres") from error
-        self.url, self.errors = url, self._psycopg.Error
+        self.url, self.errors, self.secrets = url, self._psycopg.Error, passwords(url)
 
     def open(self) -> Any:
         """Each commit on the server's disk before it is told."""
@@ -342,6 +344,8 @@ class Database:
             yield
         except self.dialect.errors as error:
             why = " ".join(str(error).split()) or type(error).__name__
+            for secret in self.dialect.secrets:
+                why = why.replace(secret, "***")
             raise DataError(self.where, f"the voiceprint store cannot be used: {why}") from error
 
 
@@ -363,8 +367,28 @@ def connect(location: str | Path) -> Database:
 
 
 def without_password(url: str) -> str:
-    """``url`` as it may be printed."""
-    parts = urllib.parse.urlsplit(url)
+    """``url`` as it may be printed.
+
+    Raises:
+        DataError: it is no URL.
+    """
+    parts = _parts(url)
     user = parts.username or ""
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{user + '@' if user else ''}{host}{parts.path}"
+
+
+def passwords(url: str) -> list[str]:
+    """What must not be printed of ``url``, as it stands and as it is meant; drivers quote what is wrong."""
+    parts = _parts(url)
+    found = [parts.password or "", *urllib.parse.parse_qs(parts.query).get("password", [])]
+    return [one for raw in found if raw for one in (raw, urllib.parse.unquote(raw))]
+
+
+def _parts(url: str) -> urllib.parse.SplitResult:
+    try:
+        return urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise DataError(
+            "--voiceprints", "is no URL of a database", "use postgresql://user@host/name"
+        ) from error

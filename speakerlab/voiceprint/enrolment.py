@@ -139,8 +139,12 @@ def examine(
         best = sorted(reached, key=lambda one: -reached[one])[: gating.NAMED]
         known = {store.speaker(one).name: reached[one] for one in best}
     checks = [one.heard.speech for one in heard]
-    scores = threshold.score_matrix(embeddings, embeddings)
-    enrolled_s = _enrolled_s(store, own, str(threshold.model["model_hash"]))
+    model = str(threshold.model["model_hash"])
+    clips = store.clips(own, ENROLLED) if own else []
+    there = [one.voiceprint for one in clips if one.voiceprint.model == model]
+    everything = np.stack([*embeddings, *(one.embedding for one in there)])
+    scores = threshold.score_matrix(embeddings, everything)
+    enrolled_s = sum(one.speech_s or 0.0 for one in there)
     return gating.findings(gates, checks, scores, known, threshold.score, enrolled_s)
 
 
@@ -151,8 +155,3 @@ def _scores(store: VoiceprintStore, threshold: Threshold, embeddings: Float32Arr
         return {}
     scores = np.mean([threshold.score_models(models.matrix, one) for one in embeddings], axis=0)
     return dict(zip(models.ids, scores.tolist(), strict=True))
-
-
-def _enrolled_s(store: VoiceprintStore, speaker_id: str | None, model: str) -> float:
-    clips = store.clips(speaker_id, ENROLLED) if speaker_id else []
-    return sum(one.voiceprint.speech_s or 0.0 for one in clips if one.voiceprint.model == model)

@@ -29,7 +29,8 @@ class Gates:
     Attributes:
         min_speech_s: least seconds of speech of a speaker, over all clips; None switches the gate off.
         quality: whether the reasons of ``speech_check`` count: silence, noise, clipping.
-        cohesion: whether each clip must reach the model's threshold with the others, on average. Two clips
+        cohesion: whether each clip must reach the model's threshold with the others, on average, those that
+            the speaker has already included. Two clips
             below it are two speakers to this model: it could not recognise one by the other.
         duplicates: what follows where a speaker who is enrolled reaches the threshold: ``off``, ``warn`` (the
             default: the threshold accepts some strangers, and in a large store almost everybody resembles
@@ -70,7 +71,7 @@ def findings(
     Args:
         gates: which there are.
         checks: what was measured in each clip.
-        scores: of the clips with each other, [N, N].
+        scores: of the N clips with each other, and with M that the speaker has already, [N, N + M].
         known: scores of the clips with speakers who are enrolled, by name.
         threshold: the score from which on it is the same speaker; None switches off what needs it.
         enrolled_s: seconds of speech that the speaker has already.
@@ -108,19 +109,23 @@ def too_short(checks: Sequence[SpeechCheck], least_s: float, enrolled_s: float =
 
 
 def strangers(scores: Float64Array, threshold: float) -> list[str]:
-    """Clips whose mean score with the others, of ``scores`` [N, N], lies below ``threshold``."""
-    number = len(scores)
-    if number < 2:
+    """Clips whose mean score with all others lies below ``threshold``.
+
+    Args:
+        scores: of N clips with themselves and then with M that the speaker has already, [N, N + M].
+        threshold: the score from which on it is the same speaker.
+    """
+    fresh, total = scores.shape
+    if total < 2:
         return []
-    means = (scores.sum(axis=1) - np.diag(scores)) / (number - 1)
-    if number == 2:  # nobody knows which of the two it is
-        told = f"(score {means[0]:.3f}, threshold {threshold:.3f})"
-        return [f"the two recordings sound like different speakers {told}"] if means[0] < threshold else []
-    return [
-        f"recording {row + 1} sounds like another speaker than the rest"
-        f" (score {means[row]:.3f}, threshold {threshold:.3f})"
-        for row in np.flatnonzero(means < threshold)
-    ]
+    means = (scores.sum(axis=1) - np.diag(scores)) / (total - 1)
+    told = [f"(score {mean:.3f}, threshold {threshold:.3f})" for mean in means]
+    low = np.flatnonzero(means < threshold)
+    if fresh == total == 2:  # nobody knows which of the two it is
+        return [f"the two recordings sound like different speakers {told[0]}"] if len(low) else []
+    if fresh == 1:
+        return [f"sounds like another speaker than what is enrolled {told[0]}"] if len(low) else []
+    return [f"recording {row + 1} sounds like another speaker than the rest {told[row]}" for row in low]
 
 
 def sounds_like(known: Mapping[str, float], threshold: float) -> list[str]:

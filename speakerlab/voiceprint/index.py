@@ -4,8 +4,8 @@
 ``index.commit(store_revision)``; ``[matches] = index.search(query[None], top_k=5)``
 -> ``matches.ids``, ``matches.scores``.
 
-An index is a folder of mapped files, or memory. What is not as it must be is thrown away when it is opened: its
-``revision`` is 0 then, and whoever owns the store enters everybody again.
+An index is a folder of mapped files, or memory. What is not as it must be is thrown away when it is opened:
+its ``revision`` is 0 then, and whoever owns the store enters everybody again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +25,11 @@ import numpy.typing as npt
 from speakerlab.errors import DataError
 from speakerlab.logs import notice
 from speakerlab.types import Float32Array, Float64Array
-from speakerlab.voiceprint import search_scan
+from speakerlab.voiceprint import search_products, search_scan
 from speakerlab.voiceprint.index_files import IndexFiles
 from speakerlab.voiceprint.index_ids import Ids, IdTable, decoded, encoded
-from speakerlab.voiceprint.search_scan import Best, Matrix, Queries, Rows
+from speakerlab.voiceprint.search_products import Matrix, Queries, Rows
+from speakerlab.voiceprint.search_scan import Best
 
 Scan = Literal["auto", "fp32", "int8", "faiss"]
 SMALL = 50_000  # rows up to which fp32 is as fast, and torch need not be imported
@@ -61,9 +63,9 @@ class Gallery:
 class SearchIndex:
     """Vectors by id and the search among them; make one with ``open``.
 
-    Any number of processes may have the same folder open, and write: each search sees the state before or after
-    a whole ``upsert``, ``remove`` or ``clear``, never one in between. Threads that share one object wait for
-    each other. A process that was forked opens its own.
+    Any number of processes may have the same folder open, and write: each search sees the state before or
+    after a whole ``upsert``, ``remove`` or ``clear``, never one in between. Threads that share one object
+    wait for each other. A process that was forked opens its own.
     """
 
     def __init__(self, files: IndexFiles, dim: int, scan: Scan, num_threads: int) -> None:
@@ -183,11 +185,12 @@ class SearchIndex:
             self._files.sync()
 
     def close(self) -> None:
-        """Sync, and let go of files and threads."""
+        """Sync, and let go of files and threads; what cannot be synced is made anew when it is needed."""
         with self._lock:
             if self._pool:
                 self._pool.shutdown()
-            self._files.sync()
+            with suppress(DataError):
+                self._files.sync()
             self._files.close()
 
     def search(
@@ -232,23 +235,23 @@ class SearchIndex:
             rows = gallery.rows(self._table, header.seed, header.version)
             if len(rows) * FEW < matrix.used:
                 return search_scan.best_of_few(matrix, queries, top_k, rows)
-            mask = np.zeros(matrix.used, np.bool_)
+            mask = np.zeros(len(matrix.live), np.bool_)
             mask[rows] = True
         if self._scan == "faiss" and mask is None and matrix.plain and (queries.gains > 0).all():
             from speakerlab.voiceprint.search_faiss import best_rows
 
             return best_rows(matrix, queries, top_k, self._num_threads)
         if self._uses_int8(matrix.used):
-            scanner = search_scan.Int8Scanner(matrix, queries.directions, self._num_threads)
+            scanner = search_products.Int8Scanner(matrix, queries.directions, self._num_threads)
             return search_scan.best_rows(matrix, queries, top_k, scanner, self._threads(), mask)
-        exact = search_scan.Fp32Scanner(matrix, queries.directions)
+        exact = search_products.Fp32Scanner(matrix, queries.directions)
         return search_scan.best_rows(matrix, queries, top_k, exact, None, mask)
 
     def _uses_int8(self, rows: int) -> bool:
         if self._scan in ("fp32", "faiss") or not rows or (self._scan == "auto" and rows <= SMALL):
             return False
         if self._int8 is None:
-            self._int8 = search_scan.int8_works()
+            self._int8 = search_products.int8_works()
             if not self._int8:
                 notice(
                     "search: this torch has no int8 product that is right; fp32 is scanned, which is slower"
@@ -289,7 +292,7 @@ class SearchIndex:
             part = rows[start : start + PIECE]
             units = self._directions(vectors[start : start + PIECE], "vectors").astype(np.float32)
             files["vectors"][part] = units
-            files["codes"][part], files["scales"][part], errors = search_scan.quantised(units)
+            files["codes"][part], files["scales"][part], errors = search_products.quantised(units)
             files["errors"][part] = np.nextafter(errors.astype(np.float32), np.float32(np.inf))
         files["ids"][rows] = ids
         return rows

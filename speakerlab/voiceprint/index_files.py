@@ -122,6 +122,7 @@ class IndexFiles:
         }
         self._fds: dict[str, int] = {}
         self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self.header = Header(FORMAT, self._key, dim, 0)
         self.where: str | Path = path or "the index in memory"
         with atomic.writing(Path(self.where)):
             self._open()
@@ -194,7 +195,9 @@ class IndexFiles:
             self._create()
 
     def sync(self) -> None:
-        """All that was written is on the disk when this returns."""
+        """All that was written is on the disk when this returns; nothing to do once closed."""
+        if not self._fds:
+            return
         with self._locked(fcntl.LOCK_EX), atomic.writing(Path(self.where)):
             if self._path and self.header.boot and not self.header.changing:
                 for name, fd in self._fds.items():

@@ -315,5 +315,6 @@ def clip_of(row: Sequence[Any]) -> Clip:
         None if reference is None else Consent(reference, start_s, end_s),
         audio,
     )
-    reasons = tuple(json.loads(review)["reasons"])
-    return Clip(clip_id, speaker, voiceprint, state, reasons, added_s, withdrawn_s)
+    why = json.loads(review)
+    reasons, galleries = tuple(why["reasons"]), tuple(why["galleries"])
+    return Clip(clip_id, speaker, voiceprint, state, reasons, galleries, added_s, withdrawn_s)

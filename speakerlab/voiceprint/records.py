@@ -38,9 +38,9 @@ class Consent:
     def __post_init__(self) -> None:
         times = [time for time in (self.start_s, self.end_s) if time is not None]
         if not self.reference.strip() or not all(map(math.isfinite, times)) or times != sorted(times):
-            raise DataError(
-                "consent", f"{self} is none", "give a reference, and a period that ends after it starts"
-            )
+            period = f"from {self.start_s} to {self.end_s}"
+            fix = "give a reference, and a period that ends after it starts"
+            raise DataError("consent", f"{self.reference!r} {period} is no consent", fix)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +80,7 @@ class Clip:
         voiceprint: what was enrolled.
         state: ``enrolled``, ``review`` or ``withdrawn``.
         review: why it was put on the review list; empty where it was not.
+        galleries: which the speaker joins when it is accepted.
         added_s: when it was added.
         withdrawn_s: when it was withdrawn, if it was.
     """
@@ -89,6 +90,7 @@ class Clip:
     voiceprint: Voiceprint
     state: str
     review: tuple[str, ...]
+    galleries: tuple[str, ...]
     added_s: float
     withdrawn_s: float | None
 

@@ -2,9 +2,6 @@
 
 ``statements(dialect)`` -> one statement each. ``{text}``, ``{blob}``, ``{integer}`` and ``{real}`` are the
 dialect's types; how a trigger refuses is the dialect's too.
-
-The audit names a speaker by ``speakers.pseudonym`` only. Erasure deletes the row that ties the two
-together, so the audit needs no change, and nothing may change it.
 """
 
 from __future__ import annotations
@@ -53,6 +50,8 @@ _TABLES = (
         PRIMARY KEY (gallery, speaker))""",
     "CREATE INDEX members_speaker ON members (speaker)",
     "CREATE TABLE removed (speaker {text} PRIMARY KEY, revision {integer} NOT NULL, at_s {real} NOT NULL)",
+    # The audit names a speaker by speakers.pseudonym only. Erasure deletes the row that ties the two
+    # together: the audit itself needs no change, and nothing may change it.
     """CREATE TABLE audit (
         revision {integer} NOT NULL, position {integer} NOT NULL, at_s {real} NOT NULL, actor {text} NOT NULL,
         action {text} NOT NULL, pseudonym {text}, num_clips {integer} NOT NULL, gallery {text},

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from speakerlab.errors import MissingExtraError
-from speakerlab.voiceprint.search_scan import Best, Fp32Scanner, Matrix, Queries
+from speakerlab.voiceprint.search_products import Fp32Scanner, Matrix, Queries
+from speakerlab.voiceprint.search_scan import Best
 
 MORE = 16  # rows asked for beyond top_k; more where rounding could hide one behind them
 PIECE_ROWS = 1 << 20
@@ -49,12 +50,15 @@ def best_rows(matrix: Matrix, queries: Queries, top_k: int, num_threads: int) ->
 def _take_piece(package: Any, best: list[Best], rows: Any, start: int, queries: Any, error: float) -> None:
     """Ask for more rows until the last of them cannot hide one that belongs to the best."""
     left, size = np.arange(len(best)), best[0].top_k + MORE
+    offered = [np.empty(0, np.int64)] * len(best)
     while len(left):
         size = min(size, len(rows))
         cosines, found = package.knn(queries[left], rows, size, metric=package.METRIC_INNER_PRODUCT)
         hidden = []
         for which, near, places in zip(left, cosines, found, strict=True):
-            best[which].offer_cosines(start + places, near, error)
+            fresh = ~np.isin(places, offered[which])
+            offered[which] = np.union1d(offered[which], places)
+            best[which].offer_cosines(start + places[fresh], near[fresh] + error)
             if size < len(rows) and near[-1] >= best[which].cosine_floor - error:
                 hidden.append(which)
         left, size = np.array(hidden, np.int64), 4 * size

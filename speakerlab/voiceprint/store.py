@@ -16,7 +16,7 @@ from typing import Any
 from speakerlab.errors import DataError
 from speakerlab.voiceprint import schema
 from speakerlab.voiceprint.database import Database, connect, is_url
-from speakerlab.voiceprint.reading import DEFAULTS
+from speakerlab.voiceprint.reading import ALL, DEFAULTS
 from speakerlab.voiceprint.records import (
     ENROLLED,
     REVIEW,
@@ -57,6 +57,7 @@ class VoiceprintStore(StoreWriter):
         """
         _refuse_folder(location)
         if not create and not is_url(location) and not Path(location).exists():
+            _refuse_folder(Path(location).with_suffix(""), f"{location} is not there, and this ")
             raise DataError(location, "nobody is enrolled here", ENROL)
         database = connect(location)
         try:
@@ -87,10 +88,12 @@ class VoiceprintStore(StoreWriter):
         """Change settings: ``consent_required``, ``review_cap``, ``audio_folder``, see ``settings``.
 
         Raises:
-            DataError: there is no such setting.
+            DataError: there is no such setting; a limit below 0.
         """
         if unknown := set(settings) - set(DEFAULTS):
             raise DataError(self.where, f"there is no setting {min(unknown)!r}")
+        if not 0 <= settings.get("review_cap", 0) < ALL:
+            raise DataError(self.where, f"{settings['review_cap']} clips are no limit", "use 0 or more")
         with self.change() as revision:
             for key, value in settings.items():
                 self.database.run("DELETE FROM settings WHERE key = ?", key)
@@ -249,13 +252,14 @@ class VoiceprintStore(StoreWriter):
             self.record(revision, "leave", dict.fromkeys(speaker_ids, 0), spelled)
 
 
-def _refuse_folder(location: str | Path) -> None:
+def _refuse_folder(location: str | Path, prefix: str = "") -> None:
     if is_url(location) or not Path(location).is_dir():
         return
     if any(Path(location).glob("*.json")):
-        why = "is a folder of JSON files, as earlier versions wrote"
+        why = f"{prefix}is a folder of JSON files, as earlier versions wrote"
         raise DataError(location, why, f"run: speakerlab store import {location}")
-    raise DataError(location, "is a folder", "name a file")
+    if not prefix:
+        raise DataError(location, "is a folder", "name a file")
 
 
 def _set_up(database: Database, *, create: bool) -> None:

@@ -2,10 +2,6 @@
 
 ``export(store, Path("people.jsonl"))``; ``load(store, Path("people.jsonl"))``, or a folder of JSON files of
 earlier versions; ``back_up(store, "copy.db")``, or an empty PostgreSQL database.
-
-JSON lines, because they stream in flat memory, hold names of any script, and no reader runs code in them. An
-embedding is the base64 of its little-endian float32, so that every bit comes back. The last line counts what
-stands before it: a file that was cut off is refused.
 """
 
 from __future__ import annotations
@@ -26,6 +22,9 @@ from speakerlab.voiceprint.database import is_url
 from speakerlab.voiceprint.records import ENROLLED, REVIEW, WITHDRAWN, Clip, Consent, Voiceprint
 from speakerlab.voiceprint.store import VoiceprintStore
 
+# JSON lines, because they stream in flat memory, hold names of any script, and no reader runs code in them.
+# An embedding is the base64 of its little-endian float32, so that every bit comes back. The last line counts
+# what stands before it: a file that was cut off is refused.
 FORMAT, VERSION = "speakerlab voiceprints", 1
 MAX_LINE = 1 << 20  # characters; a clip has about 5000
 BATCH = 1000
@@ -40,8 +39,12 @@ def export(store: VoiceprintStore, path: Path, speaker_ids: Sequence[str] | None
         speaker_ids: of these only: what one person may ask for.
 
     Raises:
-        DataError: it cannot be written; there is no such speaker.
+        DataError: the file exists, or cannot be written; there is no such speaker.
     """
+    _refuse_existing(path)
+    with store.change() as revision:
+        touched = {one: len(store.clips(one)) for one in speaker_ids or ()}
+        store.record(revision, "export", touched)
     with atomic.staged(path) as temporary, store.database.transaction(write=False):
         temporary.touch(mode=0o600)
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
@@ -92,6 +95,7 @@ def _content(clip: Clip) -> dict[str, Any]:
         "audio": one.audio,
         "state": clip.state,
         "review": list(clip.review),
+        "galleries": list(clip.galleries),
         "added_s": clip.added_s,
         "withdrawn_s": clip.withdrawn_s,
     }
@@ -154,7 +158,7 @@ def _load_row(store: VoiceprintStore, row: dict[str, Any], revision: int, touche
         if told["id"] not in touched and not store.database.rows(
             "SELECT id FROM speakers WHERE id = ?", _identifier(told["id"])
         ):
-            store.insert_speaker(told["name"], revision, told["id"])
+            store.insert_speaker(told["name"], revision, told["id"], _finite(told["added_s"]))
         touched[told["id"]] = 0
         for gallery in told["galleries"]:
             _make_gallery(store, gallery)
@@ -178,6 +182,12 @@ def _identifier(value: Any) -> str:
     return value
 
 
+def _finite(value: Any) -> float:
+    if isinstance(value, str) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no time")
+    return float(value)
+
+
 def _clip(told: dict[str, Any]) -> Clip:
     """The clip of which ``_content`` made ``told``.
 
@@ -187,18 +197,26 @@ def _clip(told: dict[str, Any]) -> Clip:
     embedding = np.frombuffer(base64.b64decode(told["embedding"], validate=True), "<f4").astype(np.float32)
     consent = Consent(*told["consent"]) if told["consent"] else None
     audio = None if told["audio"] is None else _identifier(told["audio"])
-    words = [told["model"], told["model_name"], told["source"], *told["flags"], *told["review"]]
+    words = [
+        told["model"],
+        told["model_name"],
+        told["source"],
+        *told["flags"],
+        *told["review"],
+        *told["galleries"],
+    ]
     if told["state"] not in {ENROLLED, REVIEW, WITHDRAWN} or not all(isinstance(one, str) for one in words):
         raise ValueError("no such state")
     voiceprint = Voiceprint(
         embedding, told["model"], told["source"], told["speech_s"], told["model_name"], tuple(told["flags"]),
         told["calibration"], consent, audio,
     )  # fmt: skip
-    added_s, withdrawn_s = float(told["added_s"]), told["withdrawn_s"]
-    if not math.isfinite(added_s) or (withdrawn_s is None) == (told["state"] == WITHDRAWN):
-        raise ValueError("no such time")
+    withdrawn_s = None if told["withdrawn_s"] is None else _finite(told["withdrawn_s"])
+    if (withdrawn_s is None) == (told["state"] == WITHDRAWN):
+        raise ValueError("a time for another state")
     ids = _identifier(told["id"]), _identifier(told["speaker"])
-    return Clip(*ids, voiceprint, told["state"], tuple(told["review"]), added_s, withdrawn_s)
+    review = tuple(told["review"]), tuple(told["galleries"])
+    return Clip(*ids, voiceprint, told["state"], *review, _finite(told["added_s"]), withdrawn_s)
 
 
 def _load_folder(store: VoiceprintStore, folder: Path) -> tuple[int, int]:
@@ -233,12 +251,14 @@ def back_up(store: VoiceprintStore, target: str | Path) -> None:
     Raises:
         DataError: the target exists and is not empty, or cannot be written.
     """
+    if not is_url(target):
+        _refuse_existing(Path(target))
+    with store.change() as revision:
+        store.record(revision, "backup", {})
     if is_url(target):
         _copy(store, target)
         return
     path = Path(target)
-    if path.exists():
-        raise DataError(path, "exists already", "name a new file")
     with atomic.staged(path) as temporary:
         try:
             if not store.database.back_up(temporary):
@@ -246,6 +266,12 @@ def back_up(store: VoiceprintStore, target: str | Path) -> None:
         finally:
             for suffix in ("-wal", "-shm"):
                 temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+
+
+def _refuse_existing(path: Path) -> None:
+    """A file that is there may be a store, or the last good copy."""
+    if path.exists():
+        raise DataError(path, "exists already", "name a new file")
 
 
 def _copy(store: VoiceprintStore, target: str | Path) -> None:

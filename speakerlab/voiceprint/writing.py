@@ -118,13 +118,15 @@ class StoreWriter(StoreReader):
             raise DataError(self.where, f"there is a speaker called {found.name!r} already")
         return normalised(name, self.where)
 
-    def insert_speaker(self, name: str, revision: int, speaker_id: str | None = None) -> str:
-        """A new speaker's id; ``speaker_id`` is one that it has already, elsewhere."""
+    def insert_speaker(
+        self, name: str, revision: int, speaker_id: str | None = None, added_s: float | None = None
+    ) -> str:
+        """A new speaker's id; ``speaker_id`` and ``added_s`` are those that it has already, elsewhere."""
         row = (
             speaker_id or uuid.uuid4().hex,
             self.free_name(name, None),
             uuid.uuid4().hex,
-            self.clock(),
+            self.clock() if added_s is None else added_s,
             revision,
         )
         self.database.run("INSERT INTO speakers VALUES (?, ?, ?, ?, ?)", *row)
@@ -180,7 +182,8 @@ class StoreWriter(StoreReader):
                 raise DataError(self.where, f"clip {clip.clip_id!r} is another speaker's")
             return False
         self._register([clip.voiceprint])
-        why = json.dumps({"reasons": list(clip.review), "galleries": []})
+        self._check_consents([clip.voiceprint], of_now=False)
+        why = json.dumps({"reasons": clip.review, "galleries": clip.galleries})
         values = clip_values(clip.voiceprint)
         state = (why, clip.added_s, clip.state, clip.withdrawn_s)
         self.database.run(_INSERT_CLIP, clip.clip_id, clip.speaker_id, *values, *state, revision)
@@ -196,12 +199,13 @@ class StoreWriter(StoreReader):
                 why = f"embeddings of this model have {known[0][0]} numbers, and not {dim}"
                 raise DataError(self.where, why, "embed again with the model itself")
 
-    def _check_consents(self, voiceprints: Sequence[Voiceprint]) -> None:
+    def _check_consents(self, voiceprints: Sequence[Voiceprint], *, of_now: bool = True) -> None:
+        """Refuse a clip without a consent where one is demanded, and, of now, with one that is over."""
         required, now = self.settings()["consent_required"], self.clock()
         for one in voiceprints:
             if required and one.consent is None:
                 raise DataError(self.where, f"{one.source}: this store demands a consent", "give --consent")
-            if one.consent and one.consent.end_s is not None and one.consent.end_s <= now:
+            if of_now and one.consent and one.consent.end_s is not None and one.consent.end_s <= now:
                 raise DataError(self.where, f"{one.source}: the consent {one.consent.reference!r} is over")
 
     def _check_room(self, number: int) -> None:

@@ -1,7 +1,8 @@
 """Exit 0 if this Python satisfies requirement files, else 1 and say what is missing on stderr.
 
 Standard library only, because it runs before anything is installed. Knows the forms the files here
-use: ``name``, ``name>=1.2``, ``name==1.2``. Example: python3 check_requirements.py requirements/core.txt
+use: ``name``, ``name>=1.2``, ``name[extra]>=1.2``, ``name==1.2``.
+Example: python3 check_requirements.py requirements/core.txt
 """
 
 import re
@@ -17,7 +18,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def problem(line: str) -> str:
     """Why this environment does not satisfy one requirement line, or an empty string."""
-    name, operator, wanted = re.findall(r"^([\w-]+)(?:(>=|==)([\w.]+))?$", line)[0]
+    name, operator, wanted = re.findall(r"^([\w-]+)(?:\[\w+\])?(?:(>=|==)([\w.]+))?$", line)[0]
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:

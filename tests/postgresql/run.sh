@@ -13,7 +13,7 @@ REQUIREMENTS="core plot demo test"
 . path.sh
 . steps/lib/install_pinned.sh
 install_pinned .peers-postgresql requirements/postgresql_test.txt
-export PYTHONPATH=$PYTHONPATH:$PWD/.peers-postgresql
+export PYTHONPATH=$PYTHONPATH:$PWD/.peers-postgresql:$PWD/tests/unit
 
 pg_ctl_path() {
   command -v pg_ctl || find /usr/lib/postgresql -name pg_ctl -path '*/bin/*' 2>/dev/null | sort -V | tail -n 1 | grep .
@@ -52,5 +52,8 @@ chown "$user" "$folder"
 ) || die "PostgreSQL did not start: $(tail -n 5 "$folder/data/server.log")"
 export SPEAKERLAB_TEST_POSTGRESQL=postgresql://tester@${folder//\//%2F}
 # one thread per process: the cores are shared out by processes
-OMP_NUM_THREADS=1 python -m pytest --numprocesses "$(nproc)" tests/postgresql tests/unit/test_voiceprint_*.py \
+export OMP_NUM_THREADS=1
+killing=tests/postgresql/test_server_killed.py # cuts the connections of all other tests, and so runs after them
+python -m pytest --numprocesses "$(nproc)" --ignore "$killing" tests/postgresql tests/unit/test_voiceprint_*.py \
   tests/property/test_voiceprint_properties.py "$@"
+(($#)) || python -m pytest "$killing"

@@ -16,7 +16,8 @@ COSINES = st.floats(-1, 1)
 @example(first=1.0, second=0.999, threshold=1.0)
 @example(first=-1.0, second=1.0, threshold=-1.0)
 def test_scores_are_shares_that_rise_with_the_cosine_from_the_threshold_on(first, second, threshold):
-    low, high = (Decision(value, Threshold(threshold, "given"), ()) for value in sorted((first, second)))
+    given_threshold = Threshold(threshold, "given")
+    low, high = (Decision(value, value, given_threshold, ()) for value in sorted((first, second)))
     for found in (low, high):
         same, different = found.scores
         assert 0 <= same <= 1
@@ -24,7 +25,7 @@ def test_scores_are_shares_that_rise_with_the_cosine_from_the_threshold_on(first
         assert (found.label == "Same") == (found.cosine >= threshold)
         assert same == 0 or found.label == "Same"
     assert low.scores[0] <= high.scores[0]
-    undecided = Decision(first, Threshold(threshold, "given"), ("silence",))
+    undecided = Decision(first, first, given_threshold, ("silence",))
     assert (undecided.label, undecided.scores) == ("Uncertain", [0.0, 0.0])
 
 

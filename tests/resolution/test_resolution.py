@@ -12,7 +12,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-ALL = ["core", "plot", "demo", "onnx", "openvino", "vad", "ssl", "hub", "mic", "serve", "test"]
+ALL = [
+    "core",
+    "plot",
+    "demo",
+    "onnx",
+    "openvino",
+    "vad",
+    "ssl",
+    "hub",
+    "mic",
+    "serve",
+    "postgres",
+    "faiss",
+    "test",
+]
 ANYWHERE = [name for name in ALL if name not in {"openvino", "test"}]
 # name in the README -> uv's name of the platform, extras; openvino's wheels for aarch64 need glibc 2.35,
 # shellcheck, of the extra test, has none for it
@@ -46,7 +60,7 @@ def test_every_extra_has_wheels(python, platform):
     found, message = resolve(python, target, files)
     assert found, message
     wanted = {
-        re.split(r"[>=]", line)[0].replace("_", "-").lower()
+        re.split(r"[>=\[]", line)[0].replace("_", "-").lower()
         for file in files
         for line in (ROOT / file).read_text().splitlines()
         if line and not line.startswith("#")

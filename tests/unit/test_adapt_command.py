@@ -431,7 +431,9 @@ def test_out_is_of_the_kind_of_the_model(adapt):
 
 def test_no_such_model_and_no_list(adapt, crowd):
     refused(adapt(model="./none"), "none: no such file or folder")
-    refused(adapt(recordings="none.scp"), "none.scp")
+    refused(
+        adapt(recordings="none.scp"), "none.scp: no such file; --recordings takes a wav.scp or a data dir"
+    )
     refused(adapt(recordings=crowd / "p00-0.wav"), "is one recording; --recordings takes a wav.scp of many")
 
 

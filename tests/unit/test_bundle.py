@@ -155,6 +155,12 @@ def test_weights_of_another_type_become_those_of_the_network(saved):
         torch.testing.assert_close(value, model.state_dict()[key], atol=1e-3, rtol=1e-3)
 
 
+def test_who_may_read_the_card_may_read_the_weights(saved):
+    path, _, _ = saved
+    modes = {name: (path / name).stat().st_mode for name in (bundle.CARD, bundle.CONFIG, bundle.WEIGHTS)}
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_saving_again_replaces_the_bundle_whole(saved):
     path, model, config = saved
     (path / "stray").write_text("x")

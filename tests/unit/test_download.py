@@ -184,6 +184,20 @@ def test_redirects_are_followed_for_a_while():
         assert len(asked) < 20
 
 
+@pytest.mark.parametrize("status", [b"HTTP/1.0 500 \x1b[31mred", b"\x1b[31mred\x00"])
+def test_words_of_a_server_are_one_short_line_without_codes(status):
+    with serving(lambda one: one.wfile.write(status + b"x" * 5000 + b"\r\n\r\n")) as (url, _):
+        why = said(url)
+    assert "red" in why
+    assert why.isprintable()
+    assert len(why) < 300
+
+
+@pytest.mark.parametrize("url", ["http://[::1/a.wav", "http://[here]/a.wav"])
+def test_brackets_that_hold_no_address(url):
+    assert said(url)  # its first words differ between versions of Python
+
+
 def test_file_urls_name_this_machine(tmp_path):
     (tmp_path / "a b.wav").write_bytes(DATA)
     url = (tmp_path / "a b.wav").as_uri()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from speakerlab.bin import entry
+from speakerlab.bin import entry, session_arguments
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}  # what is printed waits
@@ -150,6 +150,13 @@ def test_output_that_finds_no_room_is_one_line(program):
             )
 
 
+def test_a_file_that_may_not_be_read_is_one_line(program):
+    done = run(program("raise PermissionError(13, 'Permission denied', 'm/bundle.json')"))
+    said = "program: m/bundle.json: Permission denied; change its permissions\n"
+    assert (done.returncode, done.stderr, done.stdout) == (1, said, "")
+    assert run(program("raise PermissionError(1, 'Not permitted')")).stderr.startswith("Traceback")
+
+
 def test_an_error_that_is_not_of_the_output_is_left_alone(program):
     done = run(program("raise OSError(110, 'Connection timed out')"))
     assert done.returncode == 1
@@ -163,3 +170,12 @@ def test_a_reader_that_has_seen_enough_is_no_traceback(program):
     writer.stdout.close()
     assert writer.stderr.read() == b""
     assert writer.wait() == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"), [("3", 3), ("3,1", 3), (" 2 ", 2), ("", 5), ("many", 5), ("0", 5), ("-1", 5)]
+)
+def test_threads_are_those_of_the_launcher_or_a_thread_per_core(monkeypatch, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(session_arguments, "num_cores", lambda: 5)
+    assert session_arguments.default().num_threads == threads

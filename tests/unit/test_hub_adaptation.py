@@ -21,6 +21,7 @@ from speakerlab.metrics.operating_points import OperatingPoint
 from speakerlab.pipeline import pipeline
 from speakerlab.pipeline.decision import threshold_of
 from speakerlab.predictor import Predictor
+from speakerlab.voiceprint.gates import Gates
 
 KINDS = ("bundle", "onnx", "export")
 
@@ -316,7 +317,8 @@ def test_both_labels_occur(adapted, embeddings):
 @pytest.mark.parametrize("kind", KINDS)
 def test_people_are_the_mean_of_centred_voiceprints(here, forms, adapted, embeddings, kind, tmp_path):
     predictor = Predictor(forms[kind], tmp_path / "people", ngpu=0)
-    predictor.register([str(here / "a0.wav"), str(here / "b1.wav")], "both")
+    both = [str(here / "a0.wav"), str(here / "b1.wav")]
+    predictor.enrol(both, "both", gates=Gates(cohesion=False))  # two talkers, whom the gate keeps apart
     predictor.register(str(here / "b0.wav"), "b")
     ranking = predictor.recognition(str(here / "a1.wav")).ranking
     assert ranking["b"] == pytest.approx(naive(adapted, embeddings["b0"], embeddings["a1"]), abs=1e-5)

@@ -463,6 +463,14 @@ def test_a_graph_that_differs_is_not_kept_and_not_tried_again(tiny, cache, expor
     assert not list(cache.path(tiny).glob("*.onnx"))
 
 
+def test_nothing_is_exported_that_cannot_be_kept(tiny, cache, exporting, monkeypatch, caplog):
+    (load_model("tiny").path / GRAPH).write_bytes(b"damaged")
+    monkeypatch.setattr(model_cache.os, "access", lambda *_: False)
+    monkeypatch.setattr(model_cache, "_export", None)  # whoever calls it gets a TypeError
+    assert cache.graph(tiny) is None
+    assert "no graph is kept: " in caplog.text
+
+
 # --- commands and the pipeline
 
 

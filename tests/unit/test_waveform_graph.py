@@ -148,6 +148,19 @@ def test_a_graph_for_a_later_onnxruntime_is_refused(folder, tmp_path):
         pipeline(model=tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize(
+    "entries", [{"content_hash": None}, {"sample_rate": "x"}, {"adaptation": "{"}, {"calibration": "{}"}]
+)
+def test_metadata_of_another_version_are_refused(folder, tmp_path, entries):
+    told = {key: value for key, value in onnx_file.read(folder / "model.onnx").items() if key != "input"}
+    changed = {key: value for key, value in {**told, **entries}.items() if value is not None}
+    changed.pop("file_sha256")
+    shutil.copy(folder / "model.onnx", tmp_path / "m.onnx")
+    onnx_file.write(tmp_path / "m.onnx", changed)
+    with pytest.raises(DataError, match=r"m\.onnx: its metadata are not of this version .*; export it again"):
+        pipeline(model=tmp_path / "m.onnx")
+
+
 def test_a_bundle_may_be_called_anything(folder, tmp_path):
     path = shutil.copytree(folder / "model", tmp_path / "bundle.onnx")
     assert pipeline(model=path).model.content_hash == WaveformGraph.load(folder / "model.onnx").content_hash
