@@ -16,6 +16,7 @@ from speakerlab import distribution
 COMMANDS = {
     "verify": ("verify_speakers", "are two recordings of one speaker?"),
     "enroll": ("enroll_speaker", "add recordings of a person to a store of voiceprints"),
+    "enroll-folder": ("enroll_folder", "enrol many people from a folder, spreadsheet, list or data dir"),
     "identify": ("identify_speaker", "which of the enrolled people speaks?"),
     "people": ("list_people", "list the enrolled people, or forget one"),
     "store": ("manage_store", "import, export, back up and keep a store of voiceprints"),

@@ -32,15 +32,16 @@ _MIC = re.compile(r"mic(?::(\d+(?:\.\d+)?))?$")
 _MIC_DEFAULT_S = 5.0
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """``--model --cpu --sample-rate --json``, which all of these commands take."""
+def add(parser: argparse.ArgumentParser, *, raw_pcm: bool = True) -> None:
+    """``--model --cpu --json``, and ``--sample-rate`` where raw PCM may be given."""
     parser.add_argument(
         "--model",
         help="a published model's name (speakerlab models --published), bundle, another toolkit's model, "
         "model id, or .onnx file of speakerlab export --input waveform (default: campplus, downloaded once)",
     )
     parser.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
-    parser.add_argument("--sample-rate", type=int, default=16000, help="rate of raw PCM input, in Hz")
+    if raw_pcm:
+        parser.add_argument("--sample-rate", type=int, default=16000, help="rate of raw PCM input, in Hz")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 

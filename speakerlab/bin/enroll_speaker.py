@@ -17,11 +17,8 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from speakerlab.bin import audio_arguments, entry, session_arguments
-from speakerlab.errors import SpeakerLabError
-from speakerlab.voiceprint import gates
-from speakerlab.voiceprint.gates import Gates
-from speakerlab.voiceprint.records import REVIEW, Consent
+from speakerlab.bin import audio_arguments, enrolment_arguments, entry, session_arguments
+from speakerlab.voiceprint.records import REVIEW
 
 if TYPE_CHECKING:
     from speakerlab.voiceprint.enrolment import Enrolled
@@ -33,24 +30,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("name", help="the person's name")
     parser.add_argument("audio", nargs="+", help=audio_arguments.AUDIO_HELP)
     audio_arguments.add_voiceprints(parser)
-    parser.add_argument(
-        "--gallery", action="append", default=[], metavar="NAME", help="also put the person there; repeatable"
-    )
-    parser.add_argument("--consent", metavar="REFERENCE", help="where the person's consent is on file")
-    parser.add_argument(
-        "--consent-until", type=entry.date, metavar="DATE", help="when it ends: 2027-12-31, that day included"
-    )
-    parser.add_argument(
-        "--min-speech", type=float, default=gates.MIN_ENROLLED_S, help="least seconds of speech of a person"
-    )
-    parser.add_argument("--no-quality", action="store_true", help="enrol silence, noise and clipping too")
-    parser.add_argument("--no-cohesion", action="store_true", help="do not compare the recordings")
-    parser.add_argument(
-        "--duplicates",
-        choices=(gates.OFF, gates.WARN, gates.REVIEW),
-        default=gates.WARN,
-        help="what follows where another enrolled person sounds alike",
-    )
+    enrolment_arguments.add(parser)
     audio_arguments.add(parser)
     return parser
 
@@ -62,12 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
         SpeakerLabError: a model or recording that cannot be used, a name that cannot be one.
     """
     audios = [audio_arguments.recording(text) for text in arguments.audio]
-    if arguments.consent_until and not arguments.consent:
-        raise SpeakerLabError("--consent-until needs --consent REFERENCE")
-    consent = Consent(arguments.consent, None, arguments.consent_until) if arguments.consent else None
-    chosen = Gates(
-        arguments.min_speech, not arguments.no_quality, not arguments.no_cohesion, arguments.duplicates
-    )
+    consent, chosen = enrolment_arguments.consent(arguments), enrolment_arguments.gates(arguments)
     with entry.starting():
         from speakerlab.predictor import Predictor
 

@@ -17,6 +17,7 @@ from speakerlab.bin import audio_arguments, entry, session_arguments
 from speakerlab.errors import SpeakerLabError
 from speakerlab.voiceprint import transfer
 from speakerlab.voiceprint.erasure import Retention, retain
+from speakerlab.voiceprint.sources import npz
 from speakerlab.voiceprint.store import VoiceprintStore
 
 DAY_S = 86400.0
@@ -39,6 +40,12 @@ def options() -> argparse.ArgumentParser:
     one = action("export", "write people with all voiceprints as JSON lines")
     one.add_argument("file", type=Path, help="the new file")
     one.add_argument("--person", metavar="NAME", help="only of this person")
+    one = action("export-npz", "write people with their mean vectors as label and train_feats")
+    one.add_argument("file", type=Path, help="the new .npz file")
+    one.add_argument(
+        "--npz-model", required=True, metavar="MODEL", help="of this model: content hash or name"
+    )
+    one.add_argument("--gallery", metavar="NAME", help="of this gallery only")
     one = action("backup", "copy everything, audit included, while others may write")
     one.add_argument("target", help="a new file, or the postgresql:// URL of an empty database")
     one = action("review", "list what waits for a decision: clip, person, reasons; or decide")
@@ -87,6 +94,11 @@ def _export(store: VoiceprintStore, arguments: argparse.Namespace) -> None:
         chosen = [found.speaker_id]
     speakers, clips = transfer.export(store, arguments.file, chosen)
     print(f"{arguments.file}: {speakers} people, {clips} voiceprints")
+
+
+def _export_npz(store: VoiceprintStore, arguments: argparse.Namespace) -> None:
+    number = npz.export(store, arguments.file, arguments.npz_model, arguments.gallery)
+    print(f"{arguments.file}: {number} people")
 
 
 def _backup(store: VoiceprintStore, arguments: argparse.Namespace) -> None:
@@ -156,6 +168,7 @@ def _audit(store: VoiceprintStore, arguments: argparse.Namespace) -> None:
 ACTIONS: dict[str, Callable[[VoiceprintStore, argparse.Namespace], None]] = {
     "import": _import,
     "export": _export,
+    "export-npz": _export_npz,
     "backup": _backup,
     "review": _review,
     "retain": _retain,
