@@ -4,8 +4,8 @@ Of each speaker of --data the recording whose id ends in --enrol is enrolled and
 are all recordings of --unknown, who are nobody. Ids of one group of --groups (columns: id, group) are one
 person. With --adapted the speakers are divided in two: a model that is adapted to the recordings of one half,
 without labels, serves the other. Printed: rank-1 (the nearest is the person), FNIR (the person is not
-accepted, or another is), FPIR (an unknown is accepted) at the threshold, FNIR where no unknown is accepted, with
-95 % intervals (people drawn anew), and what the warnings "sounds like X" named. Needs the extra serve.
+accepted, or another is), FPIR (an unknown is accepted) at the threshold, FNIR where no unknown is accepted,
+with 95 % intervals (people drawn anew), and what the warnings "sounds like X" named. Needs the extra serve.
 
 Example: python benchmarks/identify_people.py --data corpus/eval-accent --unknown corpus/eval-libri
 """
