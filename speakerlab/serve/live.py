@@ -3,7 +3,8 @@
 The client sends ``{"rate": 48000, "speaker_id": "..."}`` (or ``"gallery"``, or neither: everybody; ``"key"``
 where keys are needed), then binary messages: a number of 4 bytes, little-endian, that counts from 0, and
 samples, 16-bit, little-endian, mono. ``{"end": true}`` ends it. Answers are JSON: ``speech_s``,
-``decision``, ``score``, ``is_enough``, at most two a second, and one at the end with ``is_final``.
+``decision``, ``score``, ``is_enough``, ``enough_s``, at most two a second, and one at the end with
+``is_final``.
 """
 
 from __future__ import annotations
@@ -183,5 +184,6 @@ async def _answer(
         told = await run_in_threadpool(search)
     speech_s = heard.heard.speech.speech_s or 0.0
     enough = speech_s >= ENOUGH_S and told["decision"] != "uncertain"
-    await socket.send_json({**told, "speech_s": speech_s, "is_enough": enough, "is_final": is_final})
+    found = {"speech_s": speech_s, "enough_s": ENOUGH_S, "is_enough": enough, "is_final": is_final}
+    await socket.send_json({**told, **found})
     service.meters.decided("live", told["decision"])

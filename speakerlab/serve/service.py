@@ -133,11 +133,13 @@ class Service:
         return enrol(store, heard, self.threshold, self.settings.gates, person, self.people.scores)
 
     def describe(self) -> dict[str, Any]:
-        """The model and what its decisions rest on."""
+        """The model, what its decisions rest on, and how much speech is needed and taken."""
         told = self.threshold.as_dict()
         known = self.threshold.conditions
         return {
             **told,
             "sample_rate": self.pipeline.embedder.sample_rate,
             "conditions": None if known is None else asdict(known),
+            "min_enrol_speech_s": self.settings.gates.min_speech_s,
+            "max_audio_s": self.settings.limits.max_audio_s,
         }
