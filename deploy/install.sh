@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the server from a checkout into a virtual environment of its own: what the image does, and any machine can.
 # Usage: [TORCH_INDEX_URL=URL] deploy/install.sh CHECKOUT FOLDER
-# Example: sh deploy/install.sh . /opt/speakerlab
+# Example: sh deploy/install.sh . /opt/speakerlab/
 set -eu
 if [ $# -ne 2 ]; then
   sed -n '2,4s/^# //p' "$0" >&2

@@ -53,6 +53,10 @@ class People:
         self._galleries: dict[str, Gallery] = {}
         self._ids: dict[str, set[str]] = {}
 
+    def close(self) -> None:
+        """Let go of the index."""
+        self._index.close()
+
     def __len__(self) -> int:
         return len(self._index)
 

@@ -79,6 +79,7 @@ class Service:
     def close(self) -> None:
         """Finish what was accepted."""
         self.engine.close()
+        self.people.close()
         self.store.close()
 
     def threshold_for(self, given: float | None) -> Threshold:

@@ -14,6 +14,7 @@ import mmap
 import os
 import secrets
 import tempfile
+import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -121,6 +122,7 @@ class IndexFiles:
             "ids": (f"S{ID_BYTES}", 1),
         }
         self._fds: dict[str, int] = {}
+        weakref.finalize(self, _close_all, self._fds)  # an index that is dropped without close
         self._arrays: dict[str, npt.NDArray[Any]] = {}
         self.header = Header(FORMAT, self._key, dim, 0)
         self.where: str | Path = path or "the index in memory"
@@ -209,8 +211,7 @@ class IndexFiles:
     def close(self) -> None:
         """Let go of the files."""
         self._arrays.clear()
-        while self._fds:
-            os.close(self._fds.popitem()[1])
+        _close_all(self._fds)
 
     def _open(self) -> None:
         if self._path:
@@ -365,3 +366,8 @@ def _boot() -> str:
         return BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         return secrets.token_hex(8)
+
+
+def _close_all(fds: dict[str, int]) -> None:
+    while fds:
+        os.close(fds.popitem()[1])

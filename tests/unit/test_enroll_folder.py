@@ -5,10 +5,10 @@ import json
 import os
 import random
 import re
-import select
 import signal
 import sqlite3
 import time
+from multiprocessing.connection import wait
 
 import numpy as np
 import openpyxl
@@ -483,7 +483,7 @@ def killed(delay_s, *arguments):
         finally:
             os._exit(status)
     os.close(writer)  # the child has the other one: it is closed when that ends
-    select.select([reader], [], [], delay_s)
+    wait([reader], delay_s)
     os.kill(pid, signal.SIGKILL)
     os.close(reader)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -2,10 +2,10 @@
 
 import os
 import random
-import select
 import signal
 import struct
 import time
+from multiprocessing.connection import wait
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def killed_after(pid, pipe, number, delay_s):
     time.sleep(delay_s)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    while select.select([pipe], [], [], 0)[0] and (data := os.read(pipe, 4096)):
+    while wait([pipe], 0) and (data := os.read(pipe, 4096)):
         told += data
     return [value for (value,) in struct.iter_unpack("<i", told[: len(told) // 4 * 4])]
 
