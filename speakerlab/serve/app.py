@@ -58,6 +58,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(enrolment.router)
     app.include_router(live.router)
     if service.settings.legacy is not None:
+        app.state.legacy = legacy.Clients()
         app.include_router(legacy.router)
     _add_status(app, service)
     app.mount("/page", StaticFiles(directory=PAGE, html=True), name="page")

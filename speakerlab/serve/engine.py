@@ -1,8 +1,8 @@
 """The network behind a bounded queue: uploads in, embeddings out, off the event loop.
 
 ``engine = Engine(pipeline, Limits()); heard = await engine.hear([upload])`` -> ``Embedded`` each.
-A worker decodes, checks and embeds one recording at a time on one core. Recordings are not batched: on a CPU
-a batch takes as long as its members one by one (RESULTS.md), and alone each gives the same bits as always.
+A worker decodes, checks and embeds one recording at a time on one core. Recordings are not batched: alone
+each gives the same bits as always.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def remove(
 
 @router.post(
     "/enrolments", status_code=201, tags=["enrolment"],
-    openapi_extra=audio_body.of("audio", or_raw=True, several=True),
+    openapi_extra=audio_body.of("audio", several=True),
 )  # fmt: skip
 async def enrol(
     request: Request,

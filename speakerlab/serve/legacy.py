@@ -81,9 +81,6 @@ class Clients:
                 self._chosen.popitem(last=False)
 
 
-_clients = Clients()
-
-
 def _client(request: Request, key: Key) -> str:
     return key.key_id if key.sha256 else f"address {request.client.host if request.client else ''}"
 
@@ -109,7 +106,7 @@ def init_speaker_feats(request: Request, key: Key = Depends(needs(READ))) -> dic
     """Go back to the first mode."""
     service = service_of(request)
     chosen = Chosen(next(iter(_modes(service))))
-    _clients.choose(_client(request, key), chosen)
+    request.app.state.legacy.choose(_client(request, key), chosen)
     return _told(service, chosen)
 
 
@@ -120,7 +117,7 @@ def modify_feats_mode(request: Request, new: Mode, key: Key = Depends(needs(READ
     if new.feats_mode not in _modes(service):
         raise NotFoundError(f"there is no mode {new.feats_mode!r}; use {', '.join(_modes(service))}")
     chosen = Chosen(new.feats_mode)
-    _clients.choose(_client(request, key), chosen)
+    request.app.state.legacy.choose(_client(request, key), chosen)
     return _told(service, chosen)
 
 
@@ -137,7 +134,7 @@ def modify_feats_custom(request: Request, new: Custom, key: Key = Depends(needs(
     if not np.isfinite(matrix).all() or not (np.linalg.norm(matrix, axis=1) > 0).all():
         raise AudioError("feats", "vectors must be finite and not zero")
     chosen = Chosen(CUSTOM, tuple(new.label), service.threshold.directions(matrix))
-    _clients.choose(_client(request, key), chosen)
+    request.app.state.legacy.choose(_client(request, key), chosen)
     return _told(service, chosen)
 
 
@@ -145,7 +142,7 @@ def modify_feats_custom(request: Request, new: Custom, key: Key = Depends(needs(
 def get_speaker_list(request: Request, key: Key = Depends(needs(READ))) -> dict[str, Any]:  # noqa: B008
     """Who is in the mode; vectors only for a key with that scope."""
     service = service_of(request)
-    chosen = _clients.of(_client(request, key), next(iter(_modes(service))))
+    chosen = request.app.state.legacy.of(_client(request, key), next(iter(_modes(service))))
     told = _told(service, chosen)
     return {**told, "feats": _vectors(service, told["label"], chosen) if key.may(VECTORS) else []}
 
@@ -173,7 +170,7 @@ async def speaker(request: Request, sent: Waveform, key: Key = Depends(needs(REA
     """Who of the mode it is: ``name``, empty where it is nobody, and the ``score`` as text, as ever."""
     service = service_of(request)
     (heard,) = await service.engine.hear([Samples.of_floats("speaker", sent.speaker, RATE)])
-    chosen = _clients.of(_client(request, key), next(iter(_modes(service))))
+    chosen = request.app.state.legacy.of(_client(request, key), next(iter(_modes(service))))
 
     def search() -> tuple[str | None, float | None, list[str]]:
         if chosen.mode == CUSTOM:

@@ -34,7 +34,7 @@ def service_of(request: Request) -> Service:
     return found
 
 
-@router.post("/verify", openapi_extra=audio_body.of("first", "second", "audio", or_raw=True))
+@router.post("/verify", openapi_extra=audio_body.of("first", "second", "audio"))
 async def verify(
     request: Request,
     speaker_id: Annotated[
@@ -87,7 +87,7 @@ def claimed(service: Service, heard: Embedded, speaker_id: str, given: float | N
     return Decision(plain, score, in_force, *judged({"": heard.heard.speech}, in_force))
 
 
-@router.post("/identify", openapi_extra=audio_body.of("audio", or_raw=True))
+@router.post("/identify", openapi_extra=audio_body.of("audio"))
 async def identify(
     request: Request,
     gallery: Annotated[str | None, Query(description="only of this gallery")] = None,
@@ -128,7 +128,7 @@ def require_gallery(service: Service, gallery: str) -> str:
         raise NotFoundError(f"there is no gallery {gallery!r}") from error
 
 
-@router.post("/embed", openapi_extra=audio_body.of("audio", or_raw=True))
+@router.post("/embed", openapi_extra=audio_body.of("audio"))
 async def embed(
     request: Request,
     channel: ChannelQuery = 0,

@@ -1,6 +1,7 @@
 """Live verification: refined as speech arrives, equal to the whole at the end, and every way to go wrong."""
 
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -154,6 +155,8 @@ def test_a_client_that_goes_away_leaves_nothing_behind(client, talkers):
             socket.send_json({"rate": RATE})
             for piece in pieces(talkers[0][0])[: 2 + number]:
                 socket.send_bytes(piece)
-    page = client.get("/metrics").text
-    assert "speakerlab_pending_recordings" in page
+    deadline = time.monotonic() + 10
+    while "speakerlab_pending_recordings 0.0" not in client.get("/metrics").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert client.post("/v1/identify", content=encoded(talkers[0][0])).status_code == 200
