@@ -32,7 +32,7 @@ BODY = np.linspace(0.60, 0.95, 15)  # quantiles that a few pairs of one person d
 _NORMAL = NormalDist()
 # Slope and centre of the straight line through normal quantiles: times the scores at the shares of BODY.
 _TO_NORMAL = np.linalg.pinv(np.stack([[_NORMAL.inv_cdf(share), 1.0] for share in BODY]))
-# Below it the pairs are too few to draw from; over 60 choices of 10 people the interval held the truth in 98 %.
+# Below it the pairs are too few to draw from; over 60 choices of 10 people the interval held in 98 %.
 MIN_DRAWN = 10
 MIN_REACHED = 5  # pairs, for their quantile to mean something
 NUM_DRAWS = 1000
