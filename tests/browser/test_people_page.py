@@ -123,6 +123,6 @@ def test_names_are_text_wherever_they_are_shown(visit, server, voices, short):
     page.get_by_role("button", name="Erase").click()
     assert HOSTILE in page.get_by_role("dialog").inner_text()
     page.get_by_role("dialog").get_by_role("button", name="Erase").click()
-    page.locator("h1", has_text=HOSTILE).wait_for()
+    page.locator("h1", has_text=f"{HOSTILE} is erased").wait_for()
     assert page.locator("img, h1 b").count() == 0
     assert "broken into" not in page.title()

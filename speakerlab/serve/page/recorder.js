@@ -100,8 +100,8 @@ export class Recorder {
   }
 
   hear(piece) {
+    this.live?.send(piece.number, piece.samples); // the last one comes while the microphone is stopped
     if (this.state !== "recording") return;
-    this.live?.send(piece.number, piece.samples);
     this.meter.add(piece.rms, piece.peak);
     if (piece.number % 4 === 0) this.tell();
     if (this.mic.seconds > this.most - 1) this.stop();
