@@ -15,9 +15,7 @@ and dogs and half of the chainsaws among them.
 from __future__ import annotations
 
 import functools
-import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -149,7 +147,7 @@ class _Tables:
     Attributes:
         window: [length], over a frame.
         size: of the Fourier transform.
-        bands: [bins, bands], power spectrum to mean band energies.
+        bands: the first bin of each band, and the one after the last.
         voiced: the bins in which pitch is looked for.
         lags: [voiced bins, 1 + lags], their power to the autocorrelation at 0 and at the lags of
             ``PITCH_HZ``, one more on either side, the window's own divided out.
@@ -158,26 +156,25 @@ class _Tables:
 
     window: Float32Array
     size: int
-    bands: Float32Array
+    bands: npt.NDArray[np.intp]
     voiced: slice
     lags: Float32Array
     first_lag: int
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)  # a header may state any rate
 def _tables(rate: int) -> _Tables:
     length = round(FRAME_S * rate)
     size = 1 << (3 * length // 2).bit_length()
     window = np.hanning(length)
     hz = np.fft.rfftfreq(size, 1 / rate)
-    bands = _band_weights(hz, _band_edges_hz(rate)) * np.float32(2 / (length * size))
-    inside = np.flatnonzero(_between(hz, VOICING_BAND_HZ[0], min(VOICING_BAND_HZ[1], rate / 2)))
+    bands = np.searchsorted(hz, _band_edges_hz(rate))
+    low, high = np.searchsorted(hz, (VOICING_BAND_HZ[0], min(VOICING_BAND_HZ[1], rate / 2)))
     first, last = int(rate / PITCH_HZ[1]), int(rate / PITCH_HZ[0])
     lags = np.array([0, *range(first - 1, last + 2)])
     own = np.fft.irfft(np.abs(np.fft.rfft(window, size)) ** 2, size)[lags]
-    waves = np.cos(2 * np.pi / size * np.outer(inside, lags)) / (own / own[0])
-    voiced = slice(inside[0], inside[-1] + 1)
-    return _Tables(window.astype(np.float32), size, bands, voiced, waves.astype(np.float32), first)
+    waves = 2 / size * np.cos(2 * np.pi / size * np.outer(np.arange(low, high), lags)) / (own / own[0])
+    return _Tables(window.astype(np.float32), size, bands, slice(low, high), waves.astype(np.float32), first)
 
 
 def _analyse(waveform: Waveform) -> _Analysis:
@@ -199,30 +196,21 @@ def _analyse_frames(frames: Float32Array, rate: int) -> tuple[Float32Array, ...]
     centred *= tables.window
     spectrum = fft.rfft(centred, tables.size)  # scipy's: five times as fast as numpy's
     power = spectrum.real**2 + spectrum.imag**2
-    voicing, lag = _pitch(power[:, tables.voiced] @ tables.lags)
+    # No product of BLAS, whose threads spin for 25 ms after each one, on the core of another recording.
+    voicing, lag = _pitch(np.einsum("tb,bl->tl", power[:, tables.voiced], tables.lags))
     lag_s = ((lag + tables.first_lag) / rate).astype(np.float32)
-    return _decibels(energy), voicing, lag_s, _decibels(power @ tables.bands)
+    bands = np.add.reduceat(power[:, : tables.bands[-1]], tables.bands[:-1], axis=1)
+    bands *= np.float32(2 / (frames.shape[1] * tables.size))
+    return _decibels(energy), voicing, lag_s, _decibels(bands)
 
 
 def _decibels(power: Float32Array) -> Float32Array:
-    return 10 * np.log10(power + _TINY)
-
-
-def _between(hz: npt.NDArray[Any], low: float, high: float) -> Float32Array:
-    return ((hz >= low) & (hz < high)).astype(np.float32)
+    return np.asarray(10 * np.log10(power + _TINY))
 
 
 def _band_edges_hz(rate: int) -> npt.NDArray[np.float64]:
     """Edges of the bands, [bands + 1], of audio at ``rate`` Hz."""
     return np.geomspace(BANDS_HZ[0], min(BANDS_HZ[1], 0.475 * rate), NUM_BANDS + 1)
-
-
-def _band_weights(hz: npt.NDArray[Any], edges: npt.NDArray[np.float64]) -> Float32Array:
-    """0 or 1 [bins, bands]: the bins of each band, the nearest one where none lies within."""
-    bands = np.stack([_between(hz, low, high) for low, high in itertools.pairwise(edges)], axis=1)
-    for band in np.flatnonzero(bands.sum(axis=0) == 0):
-        bands[np.abs(hz - edges[band]).argmin(), band] = 1
-    return bands
 
 
 def _pitch(correlation: Float32Array) -> tuple[Float32Array, npt.NDArray[np.intp]]:
