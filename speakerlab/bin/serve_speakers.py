@@ -73,6 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
     """
     try:
         import uvicorn
+        from threadpoolctl import threadpool_limits
 
         from speakerlab.serve.app import create_app
         from speakerlab.serve.service import Service
@@ -84,6 +85,8 @@ def main(arguments: argparse.Namespace) -> None:
     listening = _listening(arguments.host, arguments.port)  # before a model is loaded in vain
     from speakerlab.pipeline import pipeline
 
+    # Workers are the parallelism. Threads of OpenBLAS spin for 25 ms after each product, on their cores.
+    threadpool_limits(1, user_api="blas")
     running = dataclasses.replace(session_arguments.default(), num_threads=1)
     model, ngpu = audio_arguments.network(arguments, running)
     service = Service.start(settings, pipeline(model=model, ngpu=ngpu, running=running))
