@@ -80,7 +80,7 @@ def main(arguments: argparse.Namespace) -> None:
         num_nontargets=known.num_nontargets,
         domain=DOMAIN,
         conditions=Conditions.of(found.heard.speech for _, found in kept),
-    )
+    ).counted(trials)
     content = {"model": model.content_hash, **dataclasses.asdict(calibration)}
     atomic.write_text(arguments.out, json.dumps(content, indent=2) + "\n")
     print(

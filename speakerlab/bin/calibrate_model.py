@@ -94,7 +94,7 @@ def main(arguments: argparse.Namespace) -> None:
     except ValueError as error:
         fix = "choose another --operating-point, or calibrate on other trials"
         raise DataError(arguments.trials, str(error), fix) from error
-    bundle.calibrate(arguments.model, calibration)
+    bundle.calibrate(arguments.model, calibration.counted(cosines))
     print(f"{arguments.model}: {summary(trained)}; threshold {calibration.threshold:.4f} at {point}")
 
 

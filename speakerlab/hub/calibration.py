@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from speakerlab.hub.conditions import Conditions
 from speakerlab.metrics.operating_points import OperatingPoint
+from speakerlab.types import ScoreTable
 
 KEY = "calibration"
 FIX = "calibrate the model again: steps/calibrate_model.sh"
@@ -33,6 +34,8 @@ class Calibration:
         num_nontargets: its non-target trials.
         domain: what speech that was, in one line; empty where it is not known.
         conditions: the recordings it holds for; None where they are not known.
+        num_misses: target trials below the threshold; None where nobody counted.
+        num_false_accepts: non-target trials that reach it.
 
     Raises:
         ValueError: a number that is not finite, a scale that is not positive.
@@ -48,6 +51,8 @@ class Calibration:
     num_nontargets: int
     domain: str = ""
     conditions: Conditions | None = None
+    num_misses: int | None = None
+    num_false_accepts: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and math.isfinite(self.offset)):
@@ -59,6 +64,16 @@ class Calibration:
     def threshold(self) -> float:
         """The score whose LLR is the Bayes threshold of ``point``: from there on accepting costs less."""
         return (self.point.bayes_threshold - self.offset) / self.scale
+
+    def counted(self, trained_on: ScoreTable) -> Calibration:
+        """The same with its errors on the labelled trials that it was trained on."""
+        is_accepted = trained_on.scores >= self.threshold
+        is_target = trained_on.trials.labels == 1
+        return replace(
+            self,
+            num_misses=int((~is_accepted & is_target).sum()),
+            num_false_accepts=int((is_accepted & ~is_target).sum()),
+        )
 
     def require_threshold(self, low: float, high: float) -> None:
         """Check that scores, which lie in ``low`` to ``high``, can be decided both ways.

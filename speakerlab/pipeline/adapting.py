@@ -159,7 +159,7 @@ def calibrated(
         raise DataError(
             trials.name, str(error), "choose another --operating-point or other trials"
         ) from error
-    return replace(adaptation, calibration=calibration)
+    return replace(adaptation, calibration=calibration.counted(scores))
 
 
 def _cross_scores(voices: Voices, trials: TrialList) -> ScoreTable:

@@ -121,6 +121,7 @@ class Threshold:
                 "num_people": found.num_people,
                 "false_accept": found.false_accept,
                 "false_accept_interval": list(found.interval),
+                **(_trials_as_dict(self.calibration) if self.calibration else {}),
             }
         if self.calibration is not None:
             known = self.calibration
@@ -128,11 +129,20 @@ class Threshold:
                 "kind": "trials",
                 "domain": known.domain or None,
                 "made_of": known.trials,
-                "num_targets": known.num_targets,
-                "num_nontargets": known.num_nontargets,
-                "operating_point": known.point_name,
+                **_trials_as_dict(known),
             }
         return None
+
+
+def _trials_as_dict(calibration: Calibration) -> dict[str, Any]:
+    """How many trials a calibration was trained on, and the errors of its threshold on them."""
+    return {
+        "num_targets": calibration.num_targets,
+        "num_nontargets": calibration.num_nontargets,
+        "num_misses": calibration.num_misses,
+        "num_false_accepts": calibration.num_false_accepts,
+        "operating_point": calibration.point_name,
+    }
 
 
 def identity(model: Bundle | WaveformGraph) -> dict[str, str | None]:

@@ -150,6 +150,11 @@ def test_two_files_get_the_answer_of_the_api(visit, server, voices):
     text = page.locator(".answer").inner_text()
     made = told["calibration"]
     assert f"{made['num_targets']:,} comparisons of one person and {made['num_nontargets']:,}" in text
+    shares = (
+        f"{made['num_false_accepts'] / made['num_nontargets']:.2%} of those of two people",
+        f"{made['num_misses'] / made['num_targets']:.2%} of those of one person",
+    )
+    assert [share for share in shares if share not in text] == []
     assert page.locator(".answer tbody tr").count() == 2
 
 

@@ -1,19 +1,27 @@
 #!/usr/bin/env bash
 # Run the tests of the voiceprint store on PostgreSQL: a server of their own, in a folder that goes away afterwards.
-# Where pg_ctl is not found, Debian's package is installed, which needs root; without PostgreSQL this fails.
+# Two servers of voiceprints use it behind nginx as well. What is not found is installed from Debian's packages,
+# which needs root; without PostgreSQL and nginx this fails.
 # Usage: tests/postgresql/run.sh [pytest arguments]
 # Example: tests/postgresql/run.sh -k killed
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 . steps/lib/strict.sh
 if [[ ${1:-} == --help ]]; then
-  sed -n '2,5s/^# //p' "$0"
+  sed -n '2,6s/^# //p' "$0"
   exit 0
 fi
-REQUIREMENTS="core plot demo test"
+REQUIREMENTS="core plot demo onnx serve test"
 . path.sh
 . steps/lib/install_pinned.sh
 install_pinned .peers-postgresql requirements/postgresql_test.txt
 export PYTHONPATH=$PYTHONPATH:$PWD/.peers-postgresql:$PWD/tests/unit
+
+for program in nginx openssl; do
+  command -v "$program" >/dev/null && continue
+  log "installing $program"
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$program"; } >&2 ||
+    die "$program could not be installed"
+done
 
 pg_ctl_path() {
   command -v pg_ctl || find /usr/lib/postgresql -name pg_ctl -path '*/bin/*' 2>/dev/null | sort -V | tail -n 1 | grep .

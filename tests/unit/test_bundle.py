@@ -22,7 +22,7 @@ from speakerlab.hub import bundle
 from speakerlab.hub.calibration import Calibration
 from speakerlab.io.digest import sha256
 from speakerlab.metrics.operating_points import OperatingPoint
-from speakerlab.types import Waveform
+from speakerlab.types import ScoreTable, TrialList, Waveform
 
 SETTINGS = {
     "frontend": {"name": "fbank", "num_mels": 24},
@@ -285,6 +285,15 @@ def test_the_threshold_is_where_the_llr_is_the_bayes_threshold():
     assert CALIBRATION.llr(CALIBRATION.threshold) == pytest.approx(math.log(99), rel=1e-12)
     costly = dataclasses.replace(CALIBRATION, point=OperatingPoint(0.01, c_miss=10))
     assert costly.threshold == pytest.approx((math.log(9.9) + 7) / 20, rel=1e-12)
+
+
+def test_the_errors_of_a_calibration_are_counted_at_its_threshold():
+    """The threshold is (log 99 + 7) / 20 = 0.58: a target is below, two of the others above."""
+    trials = TrialList(list("abcdefg"), list("hijklmn"), np.array([1, 0, 1, 0, 1, 0, 1], np.int8))
+    counted = CALIBRATION.counted(ScoreTable(trials, np.array([0.9, 0.6, 0.57, 0.7, 0.59, 0.5, 0.6])))
+    assert (counted.num_misses, counted.num_false_accepts) == (1, 2)
+    edge = ScoreTable(TrialList(["a"], ["b"], np.array([0], np.int8)), np.array([CALIBRATION.threshold]))
+    assert CALIBRATION.counted(edge).num_false_accepts == 1
 
 
 def test_a_calibration_is_stored_and_replaced_without_touching_the_rest(saved):

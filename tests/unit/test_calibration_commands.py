@@ -224,6 +224,12 @@ def test_a_model_is_calibrated_on_its_plain_cosines(work, own_model):
     assert found.llr(found.threshold) == pytest.approx(math.log(99))
     assert (found.point_name, found.point, found.prior) == ("voxceleb", OperatingPoint(0.01), 0.5)
     assert (found.trials, found.num_targets, found.num_nontargets) == (str(work / "trials"), 80, 700)
+    labels = [line.split()[2] for line in (work / "trials").read_text().splitlines()]
+    above = [label for label, score in zip(labels, cosines, strict=True) if score >= found.threshold]
+    assert (80 - above.count("target"), above.count("nontarget")) == (
+        found.num_misses,
+        found.num_false_accepts,
+    )
     assert f"threshold {found.threshold:.4f} at 0.01" in out
     assert after.content_hash == before.content_hash
 

@@ -155,7 +155,7 @@ def test_inside_of_its_conditions_a_calibration_has_odds(run):
     assert found["llr"] == pytest.approx(8 * found["cosine"] - 2)
     assert found["calibration"] == {
         "kind": "trials", "domain": "calls", "made_of": "dev/trials", "num_targets": 10, "num_nontargets": 90,
-        "operating_point": "even",
+        "num_misses": None, "num_false_accepts": None, "operating_point": "even",
     }  # fmt: skip
     assert verify(run, "anywhere")[1]["inside_calibration"] is None
     assert verify(run, "published")[1]["threshold_origin"] == "published"

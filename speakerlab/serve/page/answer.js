@@ -165,7 +165,7 @@ function basis(told) {
 
 function origin(told) {
   const made = told.calibration || {};
-  if (told.threshold_origin === "calibrated" && made.kind === "trials") {
+  if (told.threshold_origin === "calibrated") {
     return t("origin_calibrated", {
       targets: number(made.num_targets), nontargets: number(made.num_nontargets), made_of: made.made_of,
       domain: made.domain || t("unknown"), point: made.operating_point,
@@ -179,7 +179,12 @@ function origin(told) {
 
 function error_rate(told) {
   const made = told.calibration || {};
-  if (told.threshold_origin === "given" || made.false_accept === undefined) return null;
+  if (told.threshold_origin === "calibrated" && made.num_false_accepts != null) {
+    return h("p", {}, () => t("error_counts", {
+      n: percent(made.num_false_accepts / made.num_nontargets), m: percent(made.num_misses / made.num_targets),
+    }));
+  }
+  if (told.threshold_origin !== "adapted") return null;
   const [low, high] = made.false_accept_interval;
   return h("p", {}, () => t("false_accept", { n: percent(made.false_accept), low: percent(low), high: percent(high) }));
 }

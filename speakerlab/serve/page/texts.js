@@ -116,6 +116,7 @@ export const TEXTS = {
   origin_none: ["The model has no threshold.", "模型没有阈值。"],
   origin_calibrated: ["The threshold was made of {targets} comparisons of one person and {nontargets} of two ({made_of}, {domain}), for {point}.", "阈值由 {targets} 次同一人比较和 {nontargets} 次不同人比较得出（{made_of}，{domain}），工作点：{point}。"],
   origin_adapted: ["The threshold was adapted to {n} recordings ({domain}).", "阈值根据 {n} 段录音调整（{domain}）。"],
+  error_counts: ["At this threshold {n} of those of two people were accepted, and {m} of those of one person rejected.", "在此阈值下，不同人的比较有 {n} 被接受，同一人的比较有 {m} 被拒绝。"],
   false_accept: ["At this threshold {n} of strangers are accepted (95 % interval: {low} to {high}).", "在此阈值下，{n} 的陌生人会被接受（95 % 区间：{low} 至 {high}）。"],
   heard: ["What was heard", "录音情况"],
   heard_number: ["Recording", "录音"],
