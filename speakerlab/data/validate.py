@@ -53,6 +53,8 @@ def check_audio(contents: Contents, report: Report) -> float:
             seconds += audio.read(recording, utterance.segment).duration_s
         except AudioError as error:
             fix = f"repair the audio, or delete the line and {REPAIR}drop what refers to it"
+            if error.pipe:
+                fix = "write it in wav.scp in place of the path"
             report(DataError(list_file(data.path), str(error), fix, index[utterance.utt_id]))
     return seconds
 
