@@ -7,7 +7,6 @@ Files that are no part of a data dir (``text``, ``spk2utt``, notes) stay behind;
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,14 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from speakerlab.data import tables
-from speakerlab.data.datadir import DOMAIN, TABLES, DataDir
+from speakerlab.data.datadir import ARRAYS, DOMAIN, TABLES, DataDir
 from speakerlab.data.faults import Report, stop
+from speakerlab.data.lines import LineIndex
 from speakerlab.data.trials import read_trials, write_trials
 from speakerlab.errors import DataError
+from speakerlab.io import archive
 from speakerlab.types import RecId, Segment, SpkId, TrialList, Utterance, UttId
 
 _CORE = ("wav.scp", "segments", "utt2spk")
-_ARCHIVE = re.compile(r"(.+?)((:\d+)?(\[.*\])?)")  # of a feats.scp value: path, then offset and range
+ARCHIVE = re.compile(r"(.+?)((?::(\d+))?(\[.*\])?)")  # of a feats.scp value: path, then offset and range
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Contents:
         if not data.utterances:
             return cls(data, {}, {})
         rows = {name: data.table(name, report) for name in TABLES if (path / name).exists()}
-        for name in {"feats.scp", "vad.scp"} & rows.keys():
-            rows[name] = dict(_located(path, rows[name]))
+        for name in set(ARRAYS) & rows.keys():
+            rows[name] = dict(_located(path / name, rows[name], report))
         known = set(data.utt_ids)
         lists = {file.name: read_trials(file, known, report) for file in data.trial_lists()}
         known_files = {*_CORE, *rows, *lists, "spk2utt", DOMAIN}
@@ -148,14 +149,22 @@ def _segment_row(segment: Segment) -> tuple[str, str, str, str]:
     return segment.utt_id, segment.rec_id, repr(segment.start_s), end
 
 
-def _located(folder: Path, rows: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """``rows`` with the archives found where ``io.ark.FeatureTable`` finds them, by absolute path."""
+def _located(path: Path, rows: dict[str, str], report: Report) -> Iterator[tuple[str, str]]:
+    """``rows`` with the archives found where ``io.ark.FeatureTable`` finds them, by absolute path.
+
+    Raises:
+        DataError: (or reported) different files answer to a relative path.
+    """
     found: dict[str, str] = {}
     for key, value in rows.items():
-        match = _ARCHIVE.fullmatch(value)
+        match = ARCHIVE.fullmatch(value)
         written, rest = match.group(1, 2) if match else (value, "")
         if written not in found:
-            places = (Path(written), folder / written, folder / Path(written).name)
-            there = (str(p.absolute()) for p in places if os.path.isfile(p))  # noqa: PTH113 (see validate)
-            found[written] = next(there, written)
+            found[written] = written
+            if not written.endswith("|"):
+                try:
+                    there = archive.locate(path.parent, written)
+                    found[written] = str(there.absolute()) if there.is_file() else written
+                except ValueError as error:
+                    report(DataError(path, f"'{key}': {error}", "keep one of the two", LineIndex(path)[key]))
         yield key, found[written] + rest

@@ -17,12 +17,15 @@ from speakerlab.data.lines import LineIndex, lines
 from speakerlab.errors import DataError
 from speakerlab.types import RecId, Recording, Segment, SpkId, Utterance, UttId
 
-# table -> what its keys are; values of feats.scp and vad.scp are as written (archives are relative to the
-# working directory, as in Kaldi)
 DOMAIN = "domain"  # a file of one line
-TABLES = {
-    "feats.scp": "utterance",
-    "vad.scp": "utterance",
+ARRAYS = (
+    "feats.scp",
+    "vad.scp",
+    "embeddings.scp",
+    "xvector.scp",
+)  # values are entries of archives, as written
+TABLES = {  # table -> what its keys are
+    **dict.fromkeys(ARRAYS, "utterance"),
     "utt2dur": "utterance",
     "reco2dur": "recording",
     "spk2gender": "speaker",

@@ -10,12 +10,12 @@ import os
 from pathlib import Path
 
 from speakerlab import logs
-from speakerlab.data.contents import Contents
-from speakerlab.data.datadir import TABLES, DataDir, list_file
+from speakerlab.data.contents import ARCHIVE, Contents
+from speakerlab.data.datadir import ARRAYS, TABLES, DataDir, list_file
 from speakerlab.data.faults import REPAIR, Report
 from speakerlab.data.lines import LineIndex, check_order
 from speakerlab.errors import AudioError, DataError
-from speakerlab.io import audio
+from speakerlab.io import archive, audio
 from speakerlab.types import Recording
 
 
@@ -32,6 +32,7 @@ def validate(
         if (path / name).exists():
             check_order(path / name, report)
     _check_files(contents.data, report)
+    _check_archives(contents, report)
     _check_ends(contents, report)
     if need_speakers and not (path / "utt2spk").exists():
         report(DataError(path / "utt2spk", "there is none", "write: utt_id spk_id"))
@@ -72,6 +73,27 @@ def _check_files(data: DataDir, report: Report) -> None:
             why = f"'{rec_id}': there is no file {recording.source}"
             fix = f"restore the audio, or delete the line and {REPAIR}drop what refers to it"
             report(DataError(data.path / "wav.scp", why, fix, index[rec_id]))
+
+
+def _check_archives(contents: Contents, report: Report) -> None:
+    """Report archives that are missing, or have another key than the list where its first value is."""
+    for name in [name for name in ARRAYS if name in contents.tables]:
+        file = contents.data.path / name
+        index, seen = LineIndex(file), set()
+        for key, value in contents.tables[name].items():
+            match = ARCHIVE.fullmatch(value)
+            if match is None or value.endswith("|") or match[1] in seen:
+                continue
+            seen.add(match[1])
+            try:
+                with Path(match[1]).open("rb") as stream:
+                    archive.check_key(Path(match[1]), stream, key, int(match[3] or 0))
+            except OSError as error:
+                why = f"'{key}': {match[1]} cannot be read: {error.strerror}"
+                report(DataError(file, why, "restore the archive, or remove the list", index[key]))
+            except ValueError as error:
+                why = f"'{key}': {value}: {error}"
+                report(DataError(file, why, "or remove the list", index[key]))
 
 
 def _check_ends(contents: Contents, report: Report) -> None:

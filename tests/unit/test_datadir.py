@@ -20,6 +20,7 @@ from speakerlab.data.holdout import hold_out
 from speakerlab.data.repair import repair
 from speakerlab.data.validate import validate
 from speakerlab.errors import DataError
+from speakerlab.io.ark import FeatureTable
 from speakerlab.types import RecId, Recording, Segment, SpkId, TrialList, Utterance, UttId
 
 UTTS = ("u1", "u2", "u3", "u4")
@@ -28,8 +29,8 @@ GOOD = {
     "segments": "u1 r1 0.0 2.0\nu2 r1 2.0 -1\nu3 r2 0 3.5\nu4 r3 0 -1\n",
     "utt2spk": "u1 s1\nu2 s1\nu3 s2\nu4 s3\n",
     "spk2gender": "s1 f\ns2 m\ns3 u\n",
-    "feats.scp": "".join(f"{u} feats.ark:{i}\n" for i, u in enumerate(UTTS)),
-    "vad.scp": "".join(f"{u} vad.ark:{i}\n" for i, u in enumerate(UTTS)),
+    "feats.scp": "".join(f"{u} feats.ark:{3 + 9 * i}\n" for i, u in enumerate(UTTS)),
+    "vad.scp": "".join(f"{u} vad.ark:{3 + 9 * i}\n" for i, u in enumerate(UTTS)),
     "utt2dur": "u1 2.0\nu2 2.0\nu3 3.5\nu4 9\n",
     "reco2dur": "r1 4.0\nr2 3.5\nr3 9\n",
     "trials": "u1 u2 target\nu1 u3 nontarget\n",
@@ -61,8 +62,14 @@ FAULTS = [
     ("spk2gender", GOOD["spk2gender"].replace("m", "male"), "spk2gender:2: 's2' has 'male'; write m, f"),
     ("spk2gender", GOOD["spk2gender"] + "s9 m\n", "spk2gender:4: there is no speaker 's9' in this data dir"),
     ("feats.scp", GOOD["feats.scp"] + "u5 feats.ark:9\n", "feats.scp:5: there is no utterance 'u5' in this"),
-    ("feats.scp", GOOD["feats.scp"][:-15], "feats.scp: utterance 'u4' has no line here; make"),
-    ("vad.scp", GOOD["vad.scp"][:-13], "vad.scp: utterance 'u4' has no line here; make"),
+    ("feats.scp", GOOD["feats.scp"][:-16], "feats.scp: utterance 'u4' has no line here; make"),
+    (
+        "feats.scp",
+        GOOD["feats.scp"].replace(":3\n", ":12\n"),
+        "feats.scp:1: 'u1': {d}/feats.ark:12: the value at",
+    ),
+    ("vad.scp", GOOD["vad.scp"].replace("vad.ark", "gone.ark"), "vad.scp:1: 'u1': gone.ark cannot be read"),
+    ("vad.scp", GOOD["vad.scp"][:-14], "vad.scp: utterance 'u4' has no line here; make"),
     ("utt2dur", GOOD["utt2dur"].replace("9", "nine"), "utt2dur:4: 'u4' has 'nine'; write a length in"),
     ("utt2dur", GOOD["utt2dur"].replace("9", "nan"), "utt2dur:4: 'u4' has 'nan'; write a length in"),
     ("utt2dur", GOOD["utt2dur"].replace("9", "0"), "utt2dur:4: 'u4' has '0'; write a length in"),
@@ -74,14 +81,22 @@ FAULTS = [
     ("trials", GOOD["trials"] + "u2 u3 0\n", "trials:3: 'u2 u3 0' does not fit 'a b target|nontarget'"),
     ("trials_cross", GOOD["trials_cross"] + "u2 u3\r\n", "trials_cross:3: Windows line end; run"),
 ]
-ONLY_VALIDATED = ("there is no file", " s of", "not in bytewise")  # not for load to find
+ONLY_VALIDATED = (
+    "there is no file",
+    "the value at",
+    "gone.ark",
+    " s of",
+    "not in bytewise",
+)  # not for load to find
 
 
 def make(folder: Path, changes: dict[str, str | None] | None = None) -> Path:
-    """The good data dir in ``folder`` with ``changes``; audio files are there, and empty."""
+    """The good data dir in ``folder`` with ``changes``; audio files are there and empty, archives in text."""
     (folder / "audio").mkdir(parents=True)
     for name in ("r1.wav", "r 2.wav"):
         (folder / "audio" / name).touch()
+    for name in ("feats.ark", "vad.ark"):
+        (folder / name).write_text("".join(f"{u} [ {i} ]\n" for i, u in enumerate(UTTS)))
     for name, content in {**GOOD, **(changes or {})}.items():
         if content is not None:
             (folder / name).write_bytes(content.encode())
@@ -195,7 +210,7 @@ def test_trial_lists_have_no_dot_in_their_names(tmp_path):
 
 
 def test_repair_drops_utterances_with_all_that_refers_to_them_and_counts(tmp_path):
-    changes = {"segments": GOOD["segments"].replace("r1 2.0", "r9 2.0"), "feats.scp": GOOD["feats.scp"][:-15]}
+    changes = {"segments": GOOD["segments"].replace("r1 2.0", "r9 2.0"), "feats.scp": GOOD["feats.scp"][:-16]}
     folder = make(tmp_path / "d", changes)
     faults = repair(folder, tmp_path / "out")
     assert len(faults) == 2
@@ -235,7 +250,13 @@ def test_an_older_data_dir_is_replaced_and_other_files_stay(tmp_path):
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain/wav.scp").write_text("a /a.wav\n")
     Contents.load(tmp_path / "plain").write(out)
-    assert sorted(file.name for file in out.iterdir()) == ["audio", "notes", "wav.scp"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "audio",
+        "feats.ark",
+        "notes",
+        "vad.ark",
+        "wav.scp",
+    ]
 
 
 def test_a_killed_write_leaves_no_data_dir(tmp_path):
@@ -386,6 +407,28 @@ def test_combining_with_prefixes_keeps_all_apart(tmp_path):
     assert out.tables["spk2gender"]["b-s2"] == "m"
     assert (out.trials["trials"].enroll_ids[2], out.trials["trials"].test_ids[3]) == ("b-u1", "b-u3")
     assert faults_of(tmp_path / "out") == []
+
+
+def test_arrays_follow_their_utterances_into_every_kind_of_copy(tmp_path, monkeypatch):
+    """Features, VAD and embeddings with relative paths, as written, cut and put together elsewhere."""
+    parts = []
+    for first, name in enumerate("ab"):
+        folder = make(tmp_path / name, {"embeddings.scp": GOOD["feats.scp"].replace("feats", "emb")})
+        (folder / "emb.ark").write_text("".join(f"{u} [ {i} ]\n" for i, u in enumerate(UTTS, 5 + first)))
+        parts.append(Contents.load(folder))
+    monkeypatch.chdir("/")
+    whole = combine([with_prefix(part, f"{part.data.path.name}-") for part in parts])
+    copies = {"whole": whole, "some": subset.of_utterances(whole, {"a-u2", "b-u3"})}
+    copies |= {f"part{n}": part for n, part in enumerate(subset.split(whole, 3))}
+    for name, copy in copies.items():
+        copy.write(tmp_path / name)
+        assert faults_of(tmp_path / name) == []
+        for scp, start in (("feats.scp", 0), ("vad.scp", 0), ("embeddings.scp", 5)):
+            table = FeatureTable(tmp_path / name / scp)
+            assert list(table) == list(copy.data.utt_ids)
+            for utt_id, array in table.items():
+                shift = (utt_id[0] == "b") * (scp == "embeddings.scp")
+                assert array.tolist() == [start + shift + UTTS.index(utt_id[2:])]
 
 
 def test_a_recording_without_utterance_does_not_become_one(tmp_path):
