@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from speakerlab.data import tables
-from speakerlab.data.datadir import ARRAYS, DOMAIN, TABLES, DataDir
+from speakerlab.data.datadir import ARRAYS, DOMAIN, ENROLL_MAP, TABLES, DataDir
 from speakerlab.data.faults import Report, stop
 from speakerlab.data.lines import LineIndex
 from speakerlab.data.trials import read_trials, write_trials
@@ -36,12 +36,14 @@ class Contents:
         tables: rows of each list of ``datadir.TABLES`` that there is, by file name.
         trials: trial lists by file name.
         domain: what kind of speech it is, where a file ``domain`` tells.
+        models: utterance ids of each speaker model that the trial lists may enrol (``enroll.map``).
     """
 
     data: DataDir
     tables: dict[str, dict[str, str]]
     trials: dict[str, TrialList]
     domain: str | None = None
+    models: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path, report: Report = stop) -> Contents:
@@ -56,13 +58,13 @@ class Contents:
         rows = {name: data.table(name, report) for name in TABLES if (path / name).exists()}
         for name in set(ARRAYS) & rows.keys():
             rows[name] = dict(_located(path / name, rows[name], report))
-        known = set(data.utt_ids)
-        lists = {file.name: read_trials(file, known, report) for file in data.trial_lists()}
-        known_files = {*_CORE, *rows, *lists, "spk2utt", DOMAIN}
+        known, models = set(data.utt_ids), data.models(report)
+        lists = {file.name: read_trials(file, known, report, models) for file in data.trial_lists()}
+        known_files = {*_CORE, *rows, *lists, "spk2utt", DOMAIN, ENROLL_MAP}
         others = sorted(f.name for f in path.iterdir() if f.is_file() and f.name not in known_files)
         if others:
             logging.info("%s: not part of a data dir: %s", path, " ".join(others))
-        return cls(data, rows, lists, data.domain())
+        return cls(data, rows, lists, data.domain(), models)
 
     def speakers(self) -> dict[SpkId, list[UttId]]:
         """Utterance ids by speaker, both in bytewise order.
@@ -78,7 +80,8 @@ class Contents:
     def select(self, utterances: Iterable[Utterance]) -> Contents:
         """Only ``utterances``, which are in order, and what belongs to them.
 
-        Trials with another utterance go, lists without a trial left too; the log says how many.
+        Models that lack an utterance go, then trials with another utterance or model, and lists without a
+        trial left; the log says how many.
         """
         chosen = tuple(utterances)
         rec_ids = sorted({u.segment.rec_id for u in chosen})
@@ -87,13 +90,22 @@ class Contents:
         for name, table in self.tables.items():
             rows[name] = {key: table[key] for key in data.ids(TABLES[name]) if key in table}
         kept = {name: table for name, table in rows.items() if table}
-        return Contents(data, kept, self._trials_of(data), self.domain)
+        known = set(data.utt_ids)
+        models = {name: utt_ids for name, utt_ids in self.models.items() if known.issuperset(utt_ids)}
+        if len(models) < len(self.models):
+            logging.info(
+                "%s: %d of %d models dropped", ENROLL_MAP, len(self.models) - len(models), len(self.models)
+            )
+        return Contents(data, kept, self._trials_of(data, models), self.domain, models)
 
-    def _trials_of(self, data: DataDir) -> dict[str, TrialList]:
+    def _trials_of(self, data: DataDir, models: Mapping[str, Sequence[str]]) -> dict[str, TrialList]:
         known, lists = set(data.utt_ids), {}
+        enrolled = known | models.keys()
         for name, trials in self.trials.items():
             pairs = zip(trials.enroll_ids, trials.test_ids, strict=True)
-            keep = np.fromiter((a in known and b in known for a, b in pairs), dtype=bool, count=len(trials))
+            keep = np.fromiter(
+                (a in enrolled and b in known for a, b in pairs), dtype=bool, count=len(trials)
+            )
             if not keep.all():
                 logging.info("%s: %d of %d trials dropped", trials.name, np.sum(~keep), len(trials))
             if keep.any():
@@ -115,13 +127,16 @@ class Contents:
             raise DataError(path, "no utterance would be left", "keep at least one")
         refuse_same(path, self.data.path)
         path.mkdir(parents=True, exist_ok=True)
-        old = (path / name for name in (*_CORE, *TABLES, "spk2utt", DOMAIN))
+        old = (path / name for name in (*_CORE, *TABLES, "spk2utt", DOMAIN, ENROLL_MAP))
         for file in (*old, *DataDir(path, {}, ()).trial_lists()):
             file.unlink(missing_ok=True)
         for name, rows in self.tables.items():
             tables.write_table(path / name, sorted(rows.items()))
         for name, trials in self.trials.items():
             write_trials(path / name, trials)
+        if self.models:
+            rows_of_models = ((name, " ".join(utt_ids)) for name, utt_ids in self.models.items())
+            tables.write_table(path / ENROLL_MAP, rows_of_models)
         if self.domain is not None:
             tables.write_table(path / DOMAIN, [(self.domain,)])
         utterances, recordings = self.data.utterances, self.data.recordings.values()

@@ -21,6 +21,7 @@ from speakerlab.errors import DataError
 from speakerlab.types import RecId, Recording, Segment, SpkId, UttId
 
 __all__ = [
+    "read_enroll_map",
     "read_numbers",
     "read_segments",
     "read_trials",
@@ -166,6 +167,22 @@ def read_two_columns(path: Path, report: Report = stop) -> dict[str, str]:
         DataError: bad lines, duplicate ids.
     """
     return _read_keyed(path, lambda _, __, rest: rest.decode(), report)
+
+
+def read_enroll_map(path: Path, report: Report = stop) -> dict[str, tuple[str, ...]]:
+    """Lines ``model utt1 utt2 ...`` as a mapping in file order.
+
+    Raises:
+        DataError: bad lines, duplicate ids, an utterance twice in a model.
+    """
+
+    def parse(number: int, key: str, rest: bytes) -> tuple[str, ...]:
+        utt_ids = tuple(sys.intern(field.decode()) for field in rest.split())
+        if len(set(utt_ids)) < len(utt_ids):
+            report(DataError(path, f"model {key} has an utterance twice", "list each once", number))
+        return tuple(dict.fromkeys(utt_ids))
+
+    return _read_keyed(path, parse, report)
 
 
 def read_numbers(path: Path, report: Report = stop) -> dict[str, float]:

@@ -18,6 +18,7 @@ from speakerlab.data.datadir import DataDir
 from speakerlab.data.faults import REPAIR, Faults
 from speakerlab.data.holdout import hold_out
 from speakerlab.data.repair import repair
+from speakerlab.data.trial_checks import check_overlap
 from speakerlab.data.validate import validate
 from speakerlab.errors import DataError
 from speakerlab.io.ark import FeatureTable
@@ -78,10 +79,28 @@ FAULTS = [
     ("trials", GOOD["trials"] + "u1 u9 target\n", "trials:3: 'u9' is not an utterance of"),
     ("trials", GOOD["trials"] + "u1 u2 target\n", "trials:3: this pair is on line 1 already; run"),
     ("trials", GOOD["trials"] + "u1 u2 nontarget\n", "trials:3: this pair is on line 1 already, with"),
+    (
+        "trials",
+        "m1 u2 target\nu9 u2 target\n",
+        "trials:1: neither 'm1' nor another enrolment id is an utterance",
+    ),
+    (
+        "trials",
+        GOOD["trials"] + "u2 u4 target\n",
+        "trials:3: 'u2' and 'u4' are of two speakers in utt2spk, and",
+    ),
+    (
+        "trials",
+        GOOD["trials"] + "u2 u1 nontarget\n",
+        "trials:3: 'u2' and 'u1' are of one speaker in utt2spk, and",
+    ),
+    ("trials", GOOD["trials"] + "u3 u3 target\n", "trials:3: 'u3' is compared with itself; delete"),
     ("trials", GOOD["trials"] + "u2 u3 0\n", "trials:3: 'u2 u3 0' does not fit 'a b target|nontarget'"),
     ("trials_cross", GOOD["trials_cross"] + "u2 u3\r\n", "trials_cross:3: Windows line end; run"),
 ]
 ONLY_VALIDATED = (
+    "in utt2spk, and",
+    "with itself",
     "there is no file",
     "the value at",
     "gone.ark",
@@ -115,6 +134,7 @@ def lists(contents: Contents) -> dict[str, object]:
         "t": contents.tables,
         "l": trials,
         "d": contents.domain,
+        "m": contents.models,
     }
 
 
@@ -136,8 +156,8 @@ def test_each_fault_is_found_once_and_what_its_message_promises_is_true(tmp_path
     folder, fault = make(tmp_path / "d", {name: content}), f"{{d}}/{fault}".format(d=tmp_path / "d")
     listed = faults_of(folder)
     assert listed[0].startswith(fault)
-    # a line that does not fit the list it is in has two faults
-    assert len(listed) == 1 + ("u2 u3\r" in (content or ""))
+    # a line that does not fit the list it is in, or contradicts both a line and utt2spk, has two faults
+    assert len(listed) == 1 + any(line in (content or "") for line in ("u2 u3\r", "u1 u2 nontarget"))
     if any(words in fault for words in ONLY_VALIDATED):
         assert Contents.load(folder).data.utt_ids == UTTS
     else:
@@ -204,6 +224,83 @@ def test_trial_lists_have_no_dot_in_their_names(tmp_path):
         (folder / name).touch()
     (folder / "trials_folder").mkdir()
     assert [file.name for file in DataDir.load(folder).trial_lists()] == ["trials", "trials_cross"]
+
+
+# --- models of several utterances
+
+
+MODELS = {"enroll.map": "m1 u1 u2\nm3 u3\n", "trials": "m1 u4 nontarget\nm3 u4 nontarget\n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("enroll.map", "m1 u1 u2 u1\nm3 u3\n", "enroll.map:1: model m1 has an utterance twice"),
+        ("enroll.map", "m1 u1 u2\nm3 u9\n", "enroll.map:2: model 'm3' has 'u9', which is not an utterance"),
+        ("enroll.map", "m1 u1 u2\nm3 u3\nu1 u2\n", "enroll.map:3: model 'u1' has the id of an utterance"),
+        ("enroll.map", "m1 u1 u2 u3\nm3 u3\n", "enroll.map:1: model 'm1' has utterances of 's1' and of 's2'"),
+        ("enroll.map", "m1 u1 u2\n", "trials:2: 'm3' is no model of enroll.map; add it there"),
+        ("enroll.map", "m1 u1 u4\nm3 u3\n", "enroll.map:1: model 'm1' has utterances of 's1' and of 's3'"),
+        (
+            "trials",
+            "m1 u1 target\nm3 u4 nontarget\n",
+            "trials:1: the model 'm1' is compared with 'u1', a part",
+        ),
+        (
+            "trials",
+            "m1 u3 target\nm3 u4 nontarget\n",
+            "trials:1: 'm1' and 'u3' are of two speakers in utt2spk",
+        ),
+        (
+            "trials",
+            "m1 u4 nontarget\nu1 u4 nontarget\n",
+            "trials: enrolment ids are models of enroll.map on some",
+        ),
+    ],
+)
+def test_faults_of_models_are_named(tmp_path, name, content, fault):
+    folder = make(tmp_path / "d", MODELS)
+    assert faults_of(folder, need_trials=True) == []
+    (folder / name).write_text(content)
+    assert any(line.startswith(f"{folder}/{fault}") for line in faults_of(folder))
+    assert not any("drop" in line for line in faults_of(folder))  # nothing here is repaired by deleting it
+
+
+def test_models_follow_their_utterances_and_are_never_repaired_away(tmp_path):
+    contents = Contents.load(make(tmp_path / "d", MODELS))
+    assert contents.models == {"m1": ("u1", "u2"), "m3": ("u3",)}
+    some = subset.of_utterances(contents, {"u1", "u3", "u4"})
+    assert some.models == {"m3": ("u3",)}
+    assert list(some.trials["trials"].enroll_ids) == ["m3"]
+    assert all(not part.models and not part.trials for part in subset.split(contents, 2))
+    both = combine([with_prefix(contents, "a-"), contents])
+    both.write(tmp_path / "both")
+    assert Contents.load(tmp_path / "both").models["a-m1"] == ("a-u1", "a-u2")
+    assert len(Contents.load(tmp_path / "both").trials["trials"]) == 4
+    other = replace(with_prefix(contents, "b-"), models={"m1": ("b-u2",)}, trials={})
+    with pytest.raises(DataError, match=r"enroll\.map: 'm1' differs in a data dir before"):
+        combine([contents, other])
+    repair(tmp_path / "d", tmp_path / "fixed")
+    assert lists(Contents.load(tmp_path / "fixed")) == lists(contents)
+    (tmp_path / "d/feats.scp").write_text(GOOD["feats.scp"].replace("u2 feats.ark:12\n", ""))
+    with pytest.raises(DataError, match=r"enroll\.map: model 'm1' has an utterance that must be left out"):
+        repair(tmp_path / "d", tmp_path / "fixed2")
+    assert not (tmp_path / "fixed2").exists()
+
+
+def test_what_a_test_shares_with_training(tmp_path):
+    folder = make(tmp_path / "test")
+    train = make(tmp_path / "train", dict.fromkeys(GOOD) | {
+        "wav.scp": f"x {tmp_path}/other.wav\ny {folder}/audio/r 2.wav\n", "utt2spk": "x s1\ny s9\n"
+    })  # fmt: skip
+    faults, warnings = Faults(), Faults()
+    check_overlap(Contents.load(folder), DataDir.load(train), faults, warnings)
+    assert [line.split(";")[0] for line in faults.lines()] == [
+        f"{folder}/wav.scp:2: the recording 'r2' is in {train}/wav.scp too"
+    ]
+    assert [line.split(";")[0] for line in warnings.lines()] == [
+        f"{folder}/utt2spk:1: the speaker 's1' is in {train}/utt2spk too"
+    ]
 
 
 # --- repair
