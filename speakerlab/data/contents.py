@@ -145,7 +145,7 @@ class Contents:
         cut = any(u.segment != Segment(u.utt_id, RecId(u.utt_id)) for u in utterances)
         if cut or len(utterances) != len(recordings):
             tables.write_table(path / "segments", (_segment_row(u.segment) for u in utterances))
-        tables.write_table(path / "wav.scp", ((r.rec_id, r.source) for r in recordings))
+        tables.write_table(path / "wav.scp", ((r.rec_id, r.written) for r in recordings))
 
 
 def refuse_same(out: Path, *others: Path) -> None:
@@ -159,9 +159,10 @@ def refuse_same(out: Path, *others: Path) -> None:
             raise DataError(out, "is given twice, once as output", "give another folder for the output")
 
 
-def _segment_row(segment: Segment) -> tuple[str, str, str, str]:
+def _segment_row(segment: Segment) -> tuple[str, ...]:
     end = "-1" if segment.end_s is None else repr(segment.end_s)
-    return segment.utt_id, segment.rec_id, repr(segment.start_s), end
+    row = segment.utt_id, segment.rec_id, repr(segment.start_s), end
+    return row if segment.channel is None else (*row, str(segment.channel))
 
 
 def _located(path: Path, rows: dict[str, str], report: Report) -> Iterator[tuple[str, str]]:

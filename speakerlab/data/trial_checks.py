@@ -88,8 +88,8 @@ def _check_selves(path: Path, block: TrialBlock, members: Mapping[bytes, set[byt
 def check_overlap(contents: Contents, train: DataDir, report: Report, warn: Report) -> None:
     """Report recordings of ``contents`` that ``train`` has too, and warn of speakers that it has."""
     data, file = contents.data, contents.data.path / "wav.scp"
-    index, sources = LineIndex(file), {recording.source for recording in train.recordings.values()}
-    shared = [rec_id for rec_id, recording in data.recordings.items() if recording.source in sources]
+    index, sources = LineIndex(file), {recording.written for recording in train.recordings.values()}
+    shared = [rec_id for rec_id, recording in data.recordings.items() if recording.written in sources]
     for rec_id in shared:
         why = f"the recording '{rec_id}' is in {list_file(train.path)} too"
         fix = "take it out of one of the two: figures of a test on training data are false"

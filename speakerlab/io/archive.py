@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 _SEPARATORS = "-_.#@+~"  # what stands between an id and the prefix or suffix that a copy of it was given
 _MAX_KEY = 4096  # bytes
+_STREAMED = 0x7F000000  # bytes: what writers to a pipe state is more
 _ID = re.compile(rb"[\w.-]")
 
 
@@ -78,6 +79,30 @@ def check_key(path: Path, stream: BinaryIO, key: str, offset: int) -> None:
         raise ValueError(
             f"the value at this offset is {has}; restore the archive that the list was made with"
         )
+
+
+def file_span(stream: BinaryIO, offset: int) -> tuple[int, int]:
+    """Where the audio file at ``offset`` begins and ends.
+
+    Raises:
+        ValueError: it is neither WAV nor what kaldiio stores; a WAV file that does not state its length.
+    """
+    stream.seek(offset)
+    head = stream.read(8)
+    if head.startswith(b"AUDIO") and len(head) > 5:
+        start = offset + 6 + head[5]
+    elif head.startswith(b"RIFF"):
+        start = offset
+    else:
+        raise ValueError("neither a WAV file nor one of kaldiio's begins at this offset")
+    try:
+        stream.seek(offset)
+        end = _value_end(stream, offset)
+    except (LookupError, struct.error) as error:
+        raise ValueError("truncated: the archive ends within a header") from error
+    if end - start >= _STREAMED:
+        raise ValueError("a WAV file that was written to a pipe states no length; write it to a file first")
+    return start, end
 
 
 def _before(stream: BinaryIO, offset: int, size: int) -> bytes:

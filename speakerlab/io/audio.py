@@ -61,9 +61,9 @@ class _SilenceError(_DecodeError):
 def read(recording: Recording, segment: Segment | None = None, sample_rate: int | None = None) -> Waveform:
     """The audio of ``recording``, or of ``segment`` in it, mono and checked.
 
-    Seconds become frames by rounding; an end at most 0.5 s past the recording's is moved to it, as in
-    Kaldi. Resampling is polyphase (``scipy.signal.resample_poly``: windowed sinc, Kaiser beta 5) by the
-    reduced ratio of the two rates. Samples past full scale are clipped.
+    Seconds become frames by cutting off, as in Kaldi's extract-segments; an end at most 0.5 s past the
+    recording's is moved to it. Resampling is polyphase (``scipy.signal.resample_poly``: windowed sinc, Kaiser
+    beta 5) by the reduced ratio of the two rates. Samples past full scale are clipped.
 
     Args:
         recording: where the audio is; ``channel`` None demands a mono file.
@@ -79,7 +79,7 @@ def read(recording: Recording, segment: Segment | None = None, sample_rate: int 
     """
     name = segment.utt_id if segment else recording.rec_id
     with _recorded(recording, name) as stream:
-        return _decode(stream, recording.channel, segment, sample_rate)
+        return _decode(stream, _channel(recording, segment), segment, sample_rate)
 
 
 def decode(name: str, data: bytes, sample_rate: int | None = None) -> Waveform:
@@ -89,14 +89,21 @@ def decode(name: str, data: bytes, sample_rate: int | None = None) -> Waveform:
 
 
 def read_channels(recording: Recording, segment: Segment | None = None) -> Channels:
-    """All channels of ``recording``, or of ``segment`` in it; its ``channel`` is not looked at.
+    """All channels of ``recording``, or of ``segment`` in it; the one channel that either names.
 
     Raises:
         AudioError: missing, empty, truncated or unreadable file, failed command, segment outside of it.
     """
     name = segment.utt_id if segment else recording.rec_id
     with _recorded(recording, name) as stream:
-        return _decode_channels(stream, segment)
+        found, channel = _decode_channels(stream, segment), _channel(recording, segment)
+        if channel is None:
+            return found
+        return Channels(_mono(found.samples, channel)[:, None], found.sample_rate)
+
+
+def _channel(recording: Recording, segment: Segment | None) -> int | None:
+    return recording.channel if segment is None or segment.channel is None else segment.channel
 
 
 def decode_channels(
@@ -212,7 +219,8 @@ def _named(name: str, source: str, *, is_file: bool = False) -> Iterator[None]:
 @contextmanager
 def _recorded(recording: Recording, name: str) -> Iterator[BinaryIO]:
     """The bytes of the audio file that ``recording`` names; faults are of ``name``."""
-    with _named(name, recording.source, is_file=not recording.is_pipe):
+    is_file = not recording.is_pipe and recording.offset is None
+    with _named(name, recording.written, is_file=is_file):
         try:
             stream = audio_source.opened(recording)
         except audio_source.SourceError as error:
@@ -305,8 +313,8 @@ def _span(segment: Segment | None, num_frames: int, rate: int) -> tuple[int, int
     """First frame and the one after the last of ``segment`` in a recording of ``num_frames``."""
     if segment is None:
         return 0, num_frames
-    start = round(segment.start_s * rate)
-    end = num_frames if segment.end_s is None else round(segment.end_s * rate)
+    start = int(segment.start_s * rate)
+    end = num_frames if segment.end_s is None else int(segment.end_s * rate)
     length = f"the recording, {num_frames / rate:.3f} s long"
     if not 0 <= start < num_frames:
         raise _DecodeError(f"the segment starts at {segment.start_s} s, outside {length}")

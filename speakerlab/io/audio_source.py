@@ -1,6 +1,7 @@
-"""Where the bytes of an audio file come from: a file, or the standard output of a declared list's command.
+"""Where the bytes of an audio file come from: a file, an archive, or the output of a declared list's command.
 
-``with opened(recording) as stream: ...``; what is wrong is an ``OSError`` or a ``SourceError``.
+``with opened(recording) as stream: ...``; what is wrong is an ``OSError`` or a ``SourceError``. Archives are
+those of Kaldi's ``wav-copy`` and of kaldiio (also ESPnet's, of FLAC).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import BinaryIO
 
+from speakerlab.io import archive
 from speakerlab.types import Recording
 
 
@@ -23,11 +25,28 @@ def opened(recording: Recording) -> BinaryIO:
 
     Raises:
         OSError: it cannot be opened.
-        SourceError: its command fails or writes nothing.
+        SourceError: its command fails or writes nothing; an archive that has another's audio at the offset.
     """
     if recording.is_pipe:
         return io.BytesIO(_output(recording.source.rstrip().removesuffix("|")))
+    if recording.offset is not None:
+        return io.BytesIO(_extracted(Path(recording.source), recording.rec_id, recording.offset))
     return Path(recording.source).open("rb")
+
+
+def _extracted(path: Path, rec_id: str, offset: int) -> bytes:
+    """The audio file at ``offset`` of an archive."""
+    with path.open("rb") as stream:
+        try:
+            archive.check_key(path, stream, rec_id, offset)
+            start, end = archive.file_span(stream, offset)
+        except ValueError as error:
+            raise SourceError(str(error)) from error
+        stream.seek(start)
+        data = stream.read(end - start)
+    if len(data) < end - start:
+        raise SourceError(f"truncated: {len(data)} of {end - start} bytes are in the archive")
+    return data
 
 
 @functools.lru_cache(maxsize=1)  # segments of one recording follow each other: run its command once

@@ -118,7 +118,7 @@ def of_data_dir(path: Path) -> dict[str, Source]:
         segment = utterance.segment
         recording = data.recordings[segment.rec_id]
         read = partial(audio.read_channels, recording, segment)
-        found[str(segment.utt_id)] = Source(recording.source, read, not recording.is_pipe)
+        found[str(segment.utt_id)] = Source(recording.written, read, not recording.is_pipe)
     return found
 
 
@@ -234,7 +234,7 @@ def _of_list(path: Path, kind: str) -> Utterances:
         return Utterances({k: Source(f"{path} {k}", partial(_of_ark, table, k)) for k in table}, is_list=True)
     recordings = read_wav_scp(path)
     found = {
-        str(rec_id): Source(one.source, partial(audio.read_channels, one), not one.is_pipe)
+        str(rec_id): Source(one.written, partial(audio.read_channels, one), not one.is_pipe)
         for rec_id, one in recordings.items()
     }
     return Utterances(found, is_list=True, recordings=recordings, path=path)
