@@ -34,11 +34,11 @@ MAX_MISSING_S = 0.25  # at the end of a file that states its length: encoders pa
 _FULL_SCALE = {"u1": (128.0, 128.0), "i2": (0.0, 2.0**15), "i4": (0.0, 2.0**31)}  # offset, scale
 
 
+_ADTS_HEADER = 7  # bytes
 _KINDS = {
     rb"\x1aE\xdf\xa3": "matroska",
     rb".{4}(ftyp|moov|mdat|wide)": "mov",
     rb"#!AMR(-WB)?\n": "amr",
-    rb"\xff[\xf0\xf1\xf8\xf9]": "aac",
     rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "asf",
 }
 _UNREAD = {
@@ -52,8 +52,7 @@ _UNREAD = {
     rb"\.ra\xfd|\.RMF": ("a RealAudio file", FFMPEG),
     rb"FLV": ("a Flash video (flv)", FFMPEG),
     rb"RIFF.{4}AVI ": ("an AVI video", FFMPEG),
-    rb"\x0bw": ("an AC-3 file", FFMPEG),
-    rb"\0\0\x01[\xba\xb3]|G.{187}G": ("an MPEG video", FFMPEG),
+    rb"\0\0\x01[\xba\xb3]|G.{187}G.{187}G": ("an MPEG video", FFMPEG),
     rb"caff": ("a CAF file of a codec that is not read here", FFMPEG),
     rb"OggS": ("an Ogg file of a codec that is not read here (Speex, video)", FFMPEG),
 }
@@ -61,13 +60,22 @@ _UNREAD = {
 
 def kind(start: bytes) -> str | None:
     """FFmpeg's name of the container that begins with ``start``; None where PyAV is not asked to read it."""
-    return next((name for magic, name in _KINDS.items() if re.match(magic, start, re.DOTALL)), None)
+    found = next((name for magic, name in _KINDS.items() if re.match(magic, start, re.DOTALL)), None)
+    return "aac" if found is None and _is_adts(start) else found
+
+
+def _is_adts(start: bytes) -> bool:
+    """Whether two AAC frames stand at the beginning (ISO 13818-7, 6.2): one alone may be samples."""
+    if len(start) < _ADTS_HEADER or start[0] != 0xFF or start[1] & 0xF6 != 0xF0:
+        return False
+    length = (start[3] & 3) << 11 | start[4] << 3 | start[5] >> 5
+    return length >= _ADTS_HEADER and start[length : length + 2] == start[:2]
 
 
 def unread(start: bytes) -> tuple[str, str] | None:
     """What the file that begins with ``start`` is, and the command that reads it; None if that is not known.
 
-    Only for files that libsndfile refused.
+    Some of them, WAV, CAF and Ogg files, libsndfile reads in most codecs: ask it first.
     """
     if re.match(rb"(RIFF|RIFX|RF64|BW64).{4}WAVE", start, re.DOTALL):
         found = re.search(rb"fmt .{4}(..)", start, re.DOTALL)

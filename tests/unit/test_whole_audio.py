@@ -12,6 +12,7 @@ from test_container import encoded
 
 from speakerlab.errors import AudioError
 from speakerlab.io import audio, container, ogg, promised
+from speakerlab.pipeline.sources import find_one
 from speakerlab.types import RecId, Recording, Segment
 
 RATE = 8000
@@ -209,6 +210,15 @@ def test_intact_files_of_another_kind_are_named_with_the_pipe_that_reads_them(st
     assert recording.source in words  # one word to the shell
 
 
+@pytest.mark.parametrize(
+    "start", [b"wvpk", b"MAC ", b"#!AMR\n", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b".RMF", b"RIFF....AVI "]
+)
+def test_bytes_of_a_compressed_file_are_never_taken_for_samples(start):
+    source = find_one(start + bytes(range(256)) * 40, 16000)
+    with pytest.raises(AudioError):
+        source.read()
+
+
 def test_text_is_no_audio_of_another_kind(tmp_path):
     with pytest.raises(AudioError, match="damaged or not audio") as caught:
         audio.read(stored(tmp_path, b"this is text\n" * 100))
@@ -232,7 +242,10 @@ def test_without_pyav_the_extra_and_the_pipe_are_named(tmp_path, monkeypatch):
 
 
 def test_kinds_by_the_first_bytes():
-    assert container.kind(b"\xff\xf1\x50\x80") == "aac"
+    frame = b"\xff\xf1\x50\x80\x02\x00\xfc" + bytes(9)  # 16 bytes
+    assert container.kind(frame + frame) == "aac"
+    assert container.kind(frame + bytes(16)) is None  # samples may begin so
+    assert container.kind(frame) is None
     assert container.kind(b"\xff\xfb\x90\x64") is None  # MP3
     assert container.kind(b"\0\0\0\x08wide") == "mov"
     assert container.unread(b"RIFF....WAVEfmt \x10\0\0\0\1\0") is None  # PCM: libsndfile's own message counts
