@@ -18,10 +18,11 @@ from speakerlab.data.contents import ARCHIVE, Contents
 from speakerlab.data.datadir import ARRAYS, TABLES, DataDir, list_file
 from speakerlab.data.faults import REPAIR, Report
 from speakerlab.data.lines import LineIndex, check_order
+from speakerlab.data.tables import read_two_columns
 from speakerlab.data.trial_checks import check_trials
 from speakerlab.errors import AudioError, DataError
 from speakerlab.io import archive, audio
-from speakerlab.types import Recording, Segment
+from speakerlab.types import Recording, Segment, SpkId
 
 MAX_DIFFERENCE_S = 0.1  # of a listed length: counts of frames are off by less than two windows of 25 ms
 
@@ -41,6 +42,7 @@ def validate(
     _check_files(contents.data, report)
     _check_archives(contents, report)
     _check_ends(contents, report)
+    _check_spk2utt(contents.data, report)
     check_trials(contents, report)
     if need_speakers and not (path / "utt2spk").exists():
         report(DataError(path / "utt2spk", "there is none", "write: utt_id spk_id"))
@@ -138,6 +140,20 @@ def _check_archives(contents: Contents, report: Report) -> None:
             except ValueError as error:
                 why = f"'{key}': {value}: {error}"
                 report(DataError(file, why, "or remove the list", index[key]))
+
+
+def _check_spk2utt(data: DataDir, report: Report) -> None:
+    """Report lines of a ``spk2utt`` that differ from ``utt2spk``: one of the two is wrong."""
+    file, speakers = data.path / "spk2utt", data.spk2utt()
+    if not file.exists() or not speakers:
+        return
+    listed = {spk_id: rest.split() for spk_id, rest in read_two_columns(file, report).items()}
+    index = LineIndex(file)
+    for spk_id in sorted(listed.keys() | speakers.keys()):
+        differing = set(listed.get(spk_id, [])) ^ set(map(str, speakers.get(SpkId(spk_id), [])))
+        if differing:
+            why = f"'{spk_id}' and '{min(differing)}' belong together here or in utt2spk, not in both"
+            report(DataError(file, why, "remove it: only utt2spk is read", index[spk_id]))
 
 
 def _check_ends(contents: Contents, report: Report) -> None:

@@ -60,6 +60,12 @@ FAULTS = [
     ("utt2spk", GOOD["utt2spk"].replace("u4", " u4"), "utt2spk:4: the line starts with a blank; run"),
     ("utt2spk", GOOD["utt2spk"] + "u4 s1\n", "utt2spk:5: 'u4' is on line 4 already, with another value"),
     ("utt2spk", "u1 s1\nu2 s1\nu4 s3\nu3 s2\n", "utt2spk:4: not in bytewise order (LC_ALL=C sort): 'u3'"),
+    (
+        "spk2utt",
+        "s1 u1\ns2 u3\ns3 u4\n",
+        "spk2utt:1: 's1' and 'u2' belong together here or in utt2spk, not in both",
+    ),
+    ("spk2utt", "s1 u1 u2\ns2 u3\ns3 u4\ns4 u4\n", "spk2utt:4: 's4' and 'u4' belong together here or in"),
     ("spk2gender", GOOD["spk2gender"].replace("m", "male"), "spk2gender:2: 's2' has 'male'; write m, f"),
     ("spk2gender", GOOD["spk2gender"] + "s9 m\n", "spk2gender:4: there is no speaker 's9' in this data dir"),
     ("feats.scp", GOOD["feats.scp"] + "u5 feats.ark:9\n", "feats.scp:5: there is no utterance 'u5' in this"),
@@ -99,6 +105,7 @@ FAULTS = [
     ("trials_cross", GOOD["trials_cross"] + "u2 u3\r\n", "trials_cross:3: Windows line end; run"),
 ]
 ONLY_VALIDATED = (
+    "belong together",
     "in utt2spk, and",
     "with itself",
     "there is no file",
@@ -148,6 +155,7 @@ def faults_of(folder: Path, **needs: bool) -> list[str]:
 
 
 def test_a_good_data_dir_has_no_fault(tmp_path):
+    assert faults_of(make(tmp_path / "kaldi", {"spk2utt": "s1 u2 u1\ns2 u3\ns3 u4\n"})) == []
     assert faults_of(make(tmp_path / "d"), need_speakers=True, need_trials=True) == []
 
 
