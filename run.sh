@@ -74,7 +74,8 @@ fi
 
 if in_stage 1 "validate data, hold out $num_valid_speakers speakers for validation"; then
   steps/validate_data.sh --check-audio "$check_audio" --need-speakers true "$train_data"
-  steps/validate_data.sh --check-audio "$check_audio" --need-trials true "${test_dirs[@]}"
+  steps/validate_data.sh --check-audio "$check_audio" --need-trials true --train-data "$train_data" \
+    "${test_dirs[@]}"
   steps/make_work_data.sh --num-valid-speakers "$num_valid_speakers" --num-backend-utts "$num_backend_utts" \
     "$exp/data" "$train_data" "${test_dirs[@]}"
 fi

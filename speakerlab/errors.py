@@ -44,11 +44,17 @@ class DataError(SpeakerLabError):
 
 
 class AudioError(SpeakerLabError):
-    """One utterance's audio cannot be used: ``name`` is the utterance or recording id."""
+    """One utterance's audio cannot be used.
 
-    def __init__(self, name: str, why: str) -> None:
-        self.name, self.why = name, why
-        super().__init__(f"{name}: {why}")
+    Args:
+        name: the utterance or recording id.
+        why: what is wrong.
+        pipe: command for ``wav.scp`` that reads the file, which may be whole.
+    """
+
+    def __init__(self, name: str, why: str, pipe: str = "") -> None:
+        self.name, self.why, self.pipe = name, why, pipe
+        super().__init__(f"{name}: {why}" + (f"; in wav.scp, write: {pipe}" if pipe else ""))
 
 
 class SilenceError(AudioError):

@@ -131,16 +131,18 @@ class Predictor:
         """The model's name, content hash and domain, under the names of every answer's JSON."""
         return self._pipeline.identity
 
-    def predict(self, audio: Any, sample_rate: int = 16000) -> Float32Array:
+    def predict(self, audio: Any, sample_rate: int = 16000, *, channel: int = 0) -> Float32Array:
         """The embedding, float32 [E], of one recording; ``sample_rate`` in Hz is of arrays and raw PCM.
+
+        Here and in the other methods, ``channel``, from 0, is the one that is listened to.
 
         Raises:
             AudioError: it cannot be used.
         """
-        return self._hear([audio], sample_rate)[0].embedding
+        return self._hear([audio], sample_rate, channel=channel)[0].embedding
 
     def predict_batch(
-        self, audios: Sequence[Any], sample_rate: int = 16000, batch_size: int = 32
+        self, audios: Sequence[Any], sample_rate: int = 16000, batch_size: int = 32, *, channel: int = 0
     ) -> Float32Array:
         """Embeddings, float32 [N, E], the same as one by one.
 
@@ -150,10 +152,17 @@ class Predictor:
         """
         if not len(audios):  # an array has no truth value
             raise SpeakerLabError("no recording to embed")
-        return np.stack([heard.embedding for heard in self._hear(audios, sample_rate, batch_size)])
+        found = self._hear(audios, sample_rate, batch_size, channel)
+        return np.stack([heard.embedding for heard in found])
 
     def contrast(
-        self, first: Any, second: Any, threshold: float | None = None, sample_rate: int = 16000
+        self,
+        first: Any,
+        second: Any,
+        threshold: float | None = None,
+        sample_rate: int = 16000,
+        *,
+        channel: int = 0,
     ) -> Decision:
         """Whether two recordings are of one speaker; ``threshold`` is this call's alone.
 
@@ -161,10 +170,10 @@ class Predictor:
             AudioError: a recording that cannot be used.
         """
         in_force = self._threshold(threshold)
-        heard = self._hear([first, second], sample_rate)
+        heard = self._hear([first, second], sample_rate, channel=channel)
         return decide(heard[0], heard[1], in_force)
 
-    def register(self, audio: Any, name: str, sample_rate: int = 16000) -> int:
+    def register(self, audio: Any, name: str, sample_rate: int = 16000, *, channel: int = 0) -> int:
         """Enrol one recording of ``name``, or a list of them, all or none, beside those there are.
 
         What the gates find is told; see ``enrol`` for more options.
@@ -176,7 +185,7 @@ class Predictor:
             AudioError: a recording that cannot be used, or holds too little speech: why.
             DataError: a name that cannot be one; a store that cannot be used.
         """
-        done = self.enrol(audio, name, sample_rate=sample_rate)
+        done = self.enrol(audio, name, sample_rate=sample_rate, channel=channel)
         for finding in done.findings:
             logs.notice(f"{name}: {finding.why}{': on the review list' if finding.blocks else ''}")
         return done.enrolment.num_clips
@@ -190,6 +199,7 @@ class Predictor:
         consent: Consent | None = None,
         galleries: Sequence[str] = (),
         sample_rate: int = 16000,
+        channel: int = 0,
     ) -> Enrolled:
         """``register`` with its options, and all that it found.
 
@@ -203,13 +213,14 @@ class Predictor:
             consent: what allows it.
             galleries: which to join; new ones are made.
             sample_rate: of arrays and raw PCM, in Hz.
+            channel: the one that is listened to, and kept, from 0.
 
         Raises:
             AudioError, DataError: as ``register``.
         """
         gates = gates or Gates()
         audios = list(audio) if isinstance(audio, list | tuple) else [audio]
-        heard = self._hear(audios, sample_rate)
+        heard = self._hear(audios, sample_rate, channel=channel)
         for one in heard if gates.quality else ():
             if one.heard.speech.reasons:
                 why = f"cannot enrol {name}: {'; '.join(one.heard.speech.reasons)}"
@@ -217,12 +228,19 @@ class Predictor:
         store = self._people(create=True)
         for gallery in set(galleries) - set(store.galleries()):
             store.add_gallery(gallery)
-        kept = keep(store.settings()["audio_folder"], [find_one(one, sample_rate) for one in audios])
+        sources = [find_one(one, sample_rate) for one in audios]
+        kept = keep(store.settings()["audio_folder"], sources, channel)
         person = Person(name, None, consent, galleries, kept)
         return enrolment.enrol(store, heard, self._threshold(None), gates, person)
 
     def recognition(
-        self, audio: Any, threshold: float | None = None, sample_rate: int = 16000, gallery: str | None = None
+        self,
+        audio: Any,
+        threshold: float | None = None,
+        sample_rate: int = 16000,
+        gallery: str | None = None,
+        *,
+        channel: int = 0,
     ) -> Recognition:
         """Who of the people enrolled speaks, if anybody; ``threshold`` is this call's alone.
 
@@ -231,6 +249,7 @@ class Predictor:
             threshold: from which on it is the same speaker.
             sample_rate: of arrays and raw PCM, in Hz.
             gallery: of these people only.
+            channel: the one that is listened to, from 0.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -238,7 +257,7 @@ class Predictor:
         """
         in_force = self._threshold(threshold)
         known = self._up_to_date(in_force, gallery)
-        (heard,) = self._hear([audio], sample_rate)
+        (heard,) = self._hear([audio], sample_rate, channel=channel)
         scores = in_force.score_models(known.models.matrix, heard.embedding)
         ranking = sorted(zip(known.names, scores.tolist(), strict=True), key=lambda one: (-one[1], one[0]))
         nearest, score = ranking[0]
@@ -305,13 +324,15 @@ class Predictor:
         own = self._pipeline.sv_threshold
         return threshold_of(self._pipeline.model, own if given is None else given)
 
-    def _hear(self, audios: Sequence[Any], sample_rate: int, batch_size: int = 1) -> list[Embedded]:
+    def _hear(
+        self, audios: Sequence[Any], sample_rate: int, batch_size: int = 1, channel: int = 0
+    ) -> list[Embedded]:
         """Embeddings of single recordings, in order; the first that cannot be used is raised."""
         sources = []
         for number, audio in enumerate(audios, 1):
             sources.append((f"recording {number}", find_one(audio, sample_rate)))
         heard: list[Embedded] = []
-        for result in embed(sources, self._pipeline.embedder, EmbedOptions(batch_size)):
+        for result in embed(sources, self._pipeline.embedder, EmbedOptions(batch_size, channel)):
             if isinstance(result, AudioError):
                 raise result
             heard.append(result)

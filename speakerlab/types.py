@@ -33,22 +33,33 @@ class Recording:
         channel: 0-based channel to take; ``None`` demands a mono file.
         is_pipe: whether ``source`` is a command to run. Only the reader of lists sets it: a file name that
             ends in ``|`` runs nothing.
+        offset: where in the archive ``source`` the audio file begins; set by the reader of lists alone.
     """
 
     rec_id: RecId
     source: str
     channel: int | None = None
     is_pipe: bool = False
+    offset: int | None = None
+
+    @property
+    def written(self) -> str:
+        """The entry of a ``wav.scp``: path, ``path:offset`` or command."""
+        return self.source if self.offset is None else f"{self.source}:{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a recording, in seconds; ``end_s`` None means to the end."""
+    """A stretch of a recording, in seconds; ``end_s`` None means to the end.
+
+    ``channel``, from 0, is that of the recording where it is given; None leaves it to the ``Recording``.
+    """
 
     utt_id: UttId
     rec_id: RecId
     start_s: float = 0.0
     end_s: float | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@
 . steps/lib/strict.sh || exit 1  # not in the repository root
 backend=""  # back-end of steps/train_backend.sh; default: cosine without subtracting a mean
 enroll_embeddings=""  # EMBEDDINGS_DIR of the enrolment utterances, if it is another
-enroll_map=""  # 'model utt1 utt2 ...' per line: enrolment ids of the trials are models of several utterances
+enroll_map=""  # 'model utt1 utt2 ...' per line: what the models of the trials are made of; default: DATA_DIR/enroll.map
 enroll_rule=mean-embedding  # score of such a model: mean-embedding, mean-score or max-score
 norm=none  # score normalisation: none, z-norm, t-norm, s-norm or as-norm
 top_n=300  # number of cohort scores, the highest ones, used by as-norm

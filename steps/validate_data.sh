@@ -6,6 +6,7 @@
 check_audio=false  # also decode every file: truncated, NaN, silent or too short audio is found
 need_speakers=false  # every utterance must have a speaker
 need_trials=false  # there must be a trial list
+train_data=""  # data dir of training: its recordings must not be in these, its speakers give a warning
 . steps/lib/parse_options.sh
 parse_options "$@"
 ((${#arguments[@]} >= 1)) || usage_error "needs at least one data dir"
@@ -15,6 +16,7 @@ options=()
 [[ $check_audio != true ]] || options+=(--check-audio)
 [[ $need_speakers != true ]] || options+=(--need-speakers)
 [[ $need_trials != true ]] || options+=(--need-trials)
+[[ -z $train_data ]] || options+=(--train-data "$train_data")
 failed=0
 for data_dir in "${arguments[@]}"; do
   python -m speakerlab.bin.validate_data "${options[@]}" "$data_dir" || failed=1

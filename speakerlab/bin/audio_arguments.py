@@ -45,6 +45,20 @@ def add(parser: argparse.ArgumentParser, *, raw_pcm: bool = True) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
+def add_channel(parser: argparse.ArgumentParser) -> None:
+    """``--channel``, of the commands that listen to recordings as they were made."""
+    parser.add_argument(
+        "--channel", type=_channel, default=0, help="channel of a recording to listen to, from 0"
+    )
+
+
+def _channel(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is no channel; channels count from 0")
+    return number
+
+
 def add_threshold(parser: argparse.ArgumentParser) -> None:
     """``--threshold``, of the commands that decide."""
     parser.add_argument(

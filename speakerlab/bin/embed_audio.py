@@ -14,6 +14,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("audio", nargs="+", help=f"{audio_arguments.AUDIO_HELP}; or a wav.scp")
     parser.add_argument("--output-dir", type=Path, help="write xvector.ark and xvector.scp here")
     parser.add_argument("--batch-size", type=int, default=1, help="recordings per network call")
+    audio_arguments.add_channel(parser)
     audio_arguments.add(parser)
     session_arguments.add(parser)
     return parser
@@ -54,7 +56,8 @@ def main(arguments: argparse.Namespace) -> None:
     running = session_arguments.config(arguments)
     model, ngpu = audio_arguments.network(arguments, running)
     network = pipeline(model=model, ngpu=ngpu, batch_size=arguments.batch_size, running=running)
-    found = dict(zip(sources, embed(list(sources.items()), network.embedder, network.options), strict=True))
+    options = replace(network.options, channel=arguments.channel)
+    found = dict(zip(sources, embed(list(sources.items()), network.embedder, options), strict=True))
     usable = {key: result for key, result in found.items() if isinstance(result, Embedded)}
     if arguments.output_dir:
         outputs.write(arguments.output_dir, [found], {})

@@ -31,6 +31,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("audio", nargs="+", help=audio_arguments.AUDIO_HELP)
     audio_arguments.add_voiceprints(parser)
     enrolment_arguments.add(parser)
+    audio_arguments.add_channel(parser)
     audio_arguments.add(parser)
     return parser
 
@@ -52,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
     with contextlib.closing(predictor):
         done = predictor.enrol(
             audios, arguments.name, gates=chosen, consent=consent, galleries=arguments.gallery,
-            sample_rate=arguments.sample_rate,
+            sample_rate=arguments.sample_rate, channel=arguments.channel,
         )  # fmt: skip
     number, state = done.enrolment.num_clips, done.enrolment.state
     if arguments.json:

@@ -27,6 +27,7 @@ def options() -> argparse.ArgumentParser:
     audio_arguments.add_voiceprints(parser)
     parser.add_argument("--gallery", metavar="NAME", help="of the people of this gallery only")
     audio_arguments.add_threshold(parser)
+    audio_arguments.add_channel(parser)
     audio_arguments.add(parser)
     return parser
 
@@ -45,7 +46,9 @@ def main(arguments: argparse.Namespace) -> None:
         model, ngpu = audio_arguments.network(arguments, running)
         predictor = Predictor(model, arguments.voiceprints, arguments.threshold, ngpu, running)
     with contextlib.closing(predictor):
-        found = predictor.recognition(audio, None, arguments.sample_rate, arguments.gallery)
+        found = predictor.recognition(
+            audio, None, arguments.sample_rate, arguments.gallery, channel=arguments.channel
+        )
     print(json.dumps(found.as_dict()) if arguments.json else text_of(found, arguments.top))
     sys.exit(0 if found.name is not None else 4 if found.reasons else 3)
 

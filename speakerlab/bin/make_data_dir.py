@@ -31,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
     found = read_wav_scp(arguments.wav_scp)
     refuse_commands(arguments.wav_scp, found)
     recordings = sorted(found.items())
-    write_table(arguments.out_dir / "wav.scp", ((str(key), one.source) for key, one in recordings))
+    write_table(arguments.out_dir / "wav.scp", ((str(key), one.written) for key, one in recordings))
 
 
 if __name__ == "__main__":

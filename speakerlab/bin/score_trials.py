@@ -8,7 +8,6 @@ Example: python -m speakerlab.bin.score_trials --embeddings exp/first/embeddings
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,9 @@ from speakerlab.backend import cohort, enrolment, score_norm
 from speakerlab.backend.chain import Backend
 from speakerlab.backend.scoring import BLOCK_TRIALS, Side, TrialScorer
 from speakerlab.bin import entry
-from speakerlab.data.tables import read_two_columns, read_utt2spk
+from speakerlab.data.datadir import ENROLL_MAP
+from speakerlab.data.tables import read_enroll_map, read_utt2spk
+from speakerlab.data.trials import trial_blocks
 from speakerlab.errors import DataError
 from speakerlab.io import scores
 from speakerlab.io.ark import read_embeddings
@@ -36,7 +37,8 @@ def options() -> argparse.ArgumentParser:
         "--enroll-map",
         type=Path,
         metavar="FILE",
-        help="'model utt1 utt2 ...' per line: enrolment ids of the trials are models of several utterances",
+        help="'model utt1 utt2 ...' per line: enrolment ids of the trials are models of several utterances "
+        "(default: enroll.map beside the trials, if the first trial is of one of its models)",
     )
     rules = "; ".join(f"{name}: {what}" for name, what in enrolment.RULES.items())
     parser.add_argument(
@@ -119,14 +121,23 @@ def _num_blocks(trials: Path) -> int:
 
 def _enroll(arguments: argparse.Namespace, table: EmbeddingTable, backend: Backend) -> tuple[Side, str]:
     """The models, and in words how they were made."""
-    if not arguments.enroll_map:
+    path = arguments.enroll_map or _map_beside(arguments.trials)
+    if path is None:
         return enrolment.utterances(table, backend.scorer), "models of one utterance"
-    lists = read_two_columns(arguments.enroll_map)
-    enroll_map = {model_id: re.split(r"[ \t]+", utt_ids) for model_id, utt_ids in lists.items()}
-    rule, name = arguments.enroll_rule, str(arguments.enroll_map)
+    enroll_map, rule, name = read_enroll_map(path), arguments.enroll_rule, str(path)
     side = enrolment.models(enroll_map, table, backend.scorer, rule, name)
     sizes = sorted(map(len, enroll_map.values()))
     return side, f"{len(sizes):,} models of {sizes[0]} to {sizes[-1]} utterances, {rule}"
+
+
+def _map_beside(trials: Path) -> Path | None:
+    """The map of the data dir of ``trials``, if the first of them is of a model."""
+    path = trials.with_name(ENROLL_MAP)
+    if not path.exists():
+        return None
+    block = next(trial_blocks(trials), None)
+    is_of_model = block is not None and block.enroll_ids[0].decode() in read_enroll_map(path)
+    return path if is_of_model else None
 
 
 def _cohort(arguments: argparse.Namespace, backend: Backend, trial_ids: Collection[str]) -> score_norm.Cohort:

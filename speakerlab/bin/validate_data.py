@@ -1,7 +1,8 @@
 """Check a data dir: every fault is a line on stderr that says what to do; exit 1 if there is any.
 
 Where there is none, one line with the counts goes to stdout. Text files are checked against each other,
-audio files for being there; --check-audio decodes all of them as training and extraction would.
+audio files for being there; --check-audio decodes all of them as training and extraction would. With
+--train-data, recordings that training has too are faults; speakers that it has too are warnings.
 
 Example: python -m speakerlab.bin.validate_data data/train --need-speakers --check-audio
 """
@@ -14,7 +15,9 @@ from pathlib import Path
 
 from speakerlab.bin import entry
 from speakerlab.data.contents import Contents
+from speakerlab.data.datadir import DataDir
 from speakerlab.data.faults import Faults
+from speakerlab.data.trial_checks import check_overlap
 from speakerlab.data.validate import check_audio, validate
 from speakerlab.errors import DataError
 
@@ -25,6 +28,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("data", type=Path, help="the data dir")
     parser.add_argument("--need-speakers", action="store_true", help="utt2spk must be there")
     parser.add_argument("--need-trials", action="store_true", help="a trial list must be there")
+    parser.add_argument(
+        "--train-data", type=Path, metavar="DIR", help="data dir of training, to compare with"
+    )
     parser.add_argument("--check-audio", action="store_true", help="decode every utterance")
     return parser
 
@@ -39,7 +45,12 @@ def main(arguments: argparse.Namespace) -> None:
     contents = validate(
         arguments.data, faults, need_speakers=arguments.need_speakers, need_trials=arguments.need_trials
     )
+    warnings = Faults()
+    if arguments.train_data:
+        check_overlap(contents, DataDir.load(arguments.train_data), faults, warnings)
     seconds = check_audio(contents, faults) if arguments.check_audio else None
+    for line in warnings.lines():
+        print(f"warning: {line}", file=sys.stderr)
     for line in faults.lines():
         print(line, file=sys.stderr)
     if faults:
@@ -56,6 +67,7 @@ def _summary(contents: Contents, seconds: float | None) -> str:
         f"{len(data.spk2utt())} speakers",
         f"{len(data.recordings)} recordings",
         *([f"{seconds / 3600:.2f} hours"] if seconds is not None else []),
+        *([f"{len(contents.models)} models"] if contents.models else []),
         *(f"{len(trials)} trials in {name}" for name, trials in contents.trials.items()),
     ]
     return f"{data.path}: valid, {', '.join(counts)}"

@@ -28,6 +28,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("first", help=audio_arguments.AUDIO_HELP)
     parser.add_argument("second", help="the other recording, given in the same way")
     audio_arguments.add_threshold(parser)
+    audio_arguments.add_channel(parser)
     audio_arguments.add(parser)
     return parser
 
@@ -49,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
         model, ngpu = audio_arguments.network(arguments, running)
         verify = pipeline(model=model, ngpu=ngpu, sv_threshold=arguments.threshold, running=running)
     try:
-        result = verify(pair, sample_rate=arguments.sample_rate)
+        result = verify(pair, sample_rate=arguments.sample_rate, channel=arguments.channel)
     except AudioError as error:  # without the key, which stands for both
         raise SpeakerLabError(error.why) from error
     print(json.dumps(result) if arguments.json else text_of(result))

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from speakerlab.data.contents import Contents
-from speakerlab.data.datadir import TABLES, DataDir
+from speakerlab.data.datadir import ENROLL_MAP, TABLES, DataDir
 from speakerlab.errors import DataError
 from speakerlab.types import RecId, SpkId, TrialList, Utterance, UttId
 
@@ -44,7 +44,8 @@ def with_prefix(contents: Contents, prefix: str) -> Contents:
     }
     rows = {name: {prefix + i: value for i, value in t.items()} for name, t in contents.tables.items()}
     longer_data = DataDir(data.path, recordings, tuple(map(renamed, data.utterances)))
-    return Contents(longer_data, rows, trials, contents.domain)
+    models = {prefix + name: tuple(longer(utt_ids)) for name, utt_ids in contents.models.items()}
+    return Contents(longer_data, rows, trials, contents.domain, models)
 
 
 def combine(parts: Sequence[Contents]) -> Contents:
@@ -64,7 +65,8 @@ def combine(parts: Sequence[Contents]) -> Contents:
         if _is_kept(name, parts)
     }
     names = sorted({name for part in parts for name in part.trials})
-    return Contents(data, rows, {name: _joined(name, parts) for name in names}, _domain(parts))
+    models = _merged(ENROLL_MAP, [(part, part.models) for part in parts])
+    return Contents(data, rows, {name: _joined(name, parts) for name in names}, _domain(parts), models)
 
 
 def _domain(parts: Sequence[Contents]) -> str | None:

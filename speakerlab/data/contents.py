@@ -7,23 +7,24 @@ Files that are no part of a data dir (``text``, ``spk2utt``, notes) stay behind;
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from speakerlab.data import tables
-from speakerlab.data.datadir import DOMAIN, TABLES, DataDir
+from speakerlab.data.datadir import ARRAYS, DOMAIN, ENROLL_MAP, TABLES, DataDir
 from speakerlab.data.faults import Report, stop
+from speakerlab.data.lines import LineIndex
 from speakerlab.data.trials import read_trials, write_trials
 from speakerlab.errors import DataError
+from speakerlab.io import archive
 from speakerlab.types import RecId, Segment, SpkId, TrialList, Utterance, UttId
 
 _CORE = ("wav.scp", "segments", "utt2spk")
-_ARCHIVE = re.compile(r"(.+?)((:\d+)?(\[.*\])?)")  # of a feats.scp value: path, then offset and range
+ARCHIVE = re.compile(r"(.+?)((?::(\d+))?(\[.*\])?)")  # of a feats.scp value: path, then offset and range
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,14 @@ class Contents:
         tables: rows of each list of ``datadir.TABLES`` that there is, by file name.
         trials: trial lists by file name.
         domain: what kind of speech it is, where a file ``domain`` tells.
+        models: utterance ids of each speaker model that the trial lists may enrol (``enroll.map``).
     """
 
     data: DataDir
     tables: dict[str, dict[str, str]]
     trials: dict[str, TrialList]
     domain: str | None = None
+    models: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path, report: Report = stop) -> Contents:
@@ -53,15 +56,15 @@ class Contents:
         if not data.utterances:
             return cls(data, {}, {})
         rows = {name: data.table(name, report) for name in TABLES if (path / name).exists()}
-        for name in {"feats.scp", "vad.scp"} & rows.keys():
-            rows[name] = dict(_located(path, rows[name]))
-        known = set(data.utt_ids)
-        lists = {file.name: read_trials(file, known, report) for file in data.trial_lists()}
-        known_files = {*_CORE, *rows, *lists, "spk2utt", DOMAIN}
+        for name in set(ARRAYS) & rows.keys():
+            rows[name] = dict(_located(path / name, rows[name], report))
+        known, models = set(data.utt_ids), data.models(report)
+        lists = {file.name: read_trials(file, known, report, models) for file in data.trial_lists()}
+        known_files = {*_CORE, *rows, *lists, "spk2utt", DOMAIN, ENROLL_MAP}
         others = sorted(f.name for f in path.iterdir() if f.is_file() and f.name not in known_files)
         if others:
             logging.info("%s: not part of a data dir: %s", path, " ".join(others))
-        return cls(data, rows, lists, data.domain())
+        return cls(data, rows, lists, data.domain(), models)
 
     def speakers(self) -> dict[SpkId, list[UttId]]:
         """Utterance ids by speaker, both in bytewise order.
@@ -77,7 +80,8 @@ class Contents:
     def select(self, utterances: Iterable[Utterance]) -> Contents:
         """Only ``utterances``, which are in order, and what belongs to them.
 
-        Trials with another utterance go, lists without a trial left too; the log says how many.
+        Models that lack an utterance go, then trials with another utterance or model, and lists without a
+        trial left; the log says how many.
         """
         chosen = tuple(utterances)
         rec_ids = sorted({u.segment.rec_id for u in chosen})
@@ -86,13 +90,22 @@ class Contents:
         for name, table in self.tables.items():
             rows[name] = {key: table[key] for key in data.ids(TABLES[name]) if key in table}
         kept = {name: table for name, table in rows.items() if table}
-        return Contents(data, kept, self._trials_of(data), self.domain)
+        known = set(data.utt_ids)
+        models = {name: utt_ids for name, utt_ids in self.models.items() if known.issuperset(utt_ids)}
+        if len(models) < len(self.models):
+            logging.info(
+                "%s: %d of %d models dropped", ENROLL_MAP, len(self.models) - len(models), len(self.models)
+            )
+        return Contents(data, kept, self._trials_of(data, models), self.domain, models)
 
-    def _trials_of(self, data: DataDir) -> dict[str, TrialList]:
+    def _trials_of(self, data: DataDir, models: Mapping[str, Sequence[str]]) -> dict[str, TrialList]:
         known, lists = set(data.utt_ids), {}
+        enrolled = known | models.keys()
         for name, trials in self.trials.items():
             pairs = zip(trials.enroll_ids, trials.test_ids, strict=True)
-            keep = np.fromiter((a in known and b in known for a, b in pairs), dtype=bool, count=len(trials))
+            keep = np.fromiter(
+                (a in enrolled and b in known for a, b in pairs), dtype=bool, count=len(trials)
+            )
             if not keep.all():
                 logging.info("%s: %d of %d trials dropped", trials.name, np.sum(~keep), len(trials))
             if keep.any():
@@ -114,13 +127,16 @@ class Contents:
             raise DataError(path, "no utterance would be left", "keep at least one")
         refuse_same(path, self.data.path)
         path.mkdir(parents=True, exist_ok=True)
-        old = (path / name for name in (*_CORE, *TABLES, "spk2utt", DOMAIN))
+        old = (path / name for name in (*_CORE, *TABLES, "spk2utt", DOMAIN, ENROLL_MAP))
         for file in (*old, *DataDir(path, {}, ()).trial_lists()):
             file.unlink(missing_ok=True)
         for name, rows in self.tables.items():
             tables.write_table(path / name, sorted(rows.items()))
         for name, trials in self.trials.items():
             write_trials(path / name, trials)
+        if self.models:
+            rows_of_models = ((name, " ".join(utt_ids)) for name, utt_ids in self.models.items())
+            tables.write_table(path / ENROLL_MAP, rows_of_models)
         if self.domain is not None:
             tables.write_table(path / DOMAIN, [(self.domain,)])
         utterances, recordings = self.data.utterances, self.data.recordings.values()
@@ -129,7 +145,7 @@ class Contents:
         cut = any(u.segment != Segment(u.utt_id, RecId(u.utt_id)) for u in utterances)
         if cut or len(utterances) != len(recordings):
             tables.write_table(path / "segments", (_segment_row(u.segment) for u in utterances))
-        tables.write_table(path / "wav.scp", ((r.rec_id, r.source) for r in recordings))
+        tables.write_table(path / "wav.scp", ((r.rec_id, r.written) for r in recordings))
 
 
 def refuse_same(out: Path, *others: Path) -> None:
@@ -143,19 +159,28 @@ def refuse_same(out: Path, *others: Path) -> None:
             raise DataError(out, "is given twice, once as output", "give another folder for the output")
 
 
-def _segment_row(segment: Segment) -> tuple[str, str, str, str]:
+def _segment_row(segment: Segment) -> tuple[str, ...]:
     end = "-1" if segment.end_s is None else repr(segment.end_s)
-    return segment.utt_id, segment.rec_id, repr(segment.start_s), end
+    row = segment.utt_id, segment.rec_id, repr(segment.start_s), end
+    return row if segment.channel is None else (*row, str(segment.channel))
 
 
-def _located(folder: Path, rows: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """``rows`` with the archives found where ``io.ark.FeatureTable`` finds them, by absolute path."""
+def _located(path: Path, rows: dict[str, str], report: Report) -> Iterator[tuple[str, str]]:
+    """``rows`` with the archives found where ``io.ark.FeatureTable`` finds them, by absolute path.
+
+    Raises:
+        DataError: (or reported) different files answer to a relative path.
+    """
     found: dict[str, str] = {}
     for key, value in rows.items():
-        match = _ARCHIVE.fullmatch(value)
+        match = ARCHIVE.fullmatch(value)
         written, rest = match.group(1, 2) if match else (value, "")
         if written not in found:
-            places = (Path(written), folder / written, folder / Path(written).name)
-            there = (str(p.absolute()) for p in places if os.path.isfile(p))  # noqa: PTH113 (see validate)
-            found[written] = next(there, written)
+            found[written] = written
+            if not written.endswith("|"):
+                try:
+                    there = archive.locate(path.parent, written)
+                    found[written] = str(there.absolute()) if there.is_file() else written
+                except ValueError as error:
+                    report(DataError(path, f"'{key}': {error}", "keep one of the two", LineIndex(path)[key]))
         yield key, found[written] + rest

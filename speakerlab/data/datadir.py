@@ -17,12 +17,16 @@ from speakerlab.data.lines import LineIndex, lines
 from speakerlab.errors import DataError
 from speakerlab.types import RecId, Recording, Segment, SpkId, Utterance, UttId
 
-# table -> what its keys are; values of feats.scp and vad.scp are as written (archives are relative to the
-# working directory, as in Kaldi)
 DOMAIN = "domain"  # a file of one line
-TABLES = {
-    "feats.scp": "utterance",
-    "vad.scp": "utterance",
+ENROLL_MAP = "enroll.map"  # lines "model utt1 utt2 ...": what the models of the trial lists are made of
+ARRAYS = (
+    "feats.scp",
+    "vad.scp",
+    "embeddings.scp",
+    "xvector.scp",
+)  # values are entries of archives, as written
+TABLES = {  # table -> what its keys are
+    **dict.fromkeys(ARRAYS, "utterance"),
     "utt2dur": "utterance",
     "reco2dur": "recording",
     "spk2gender": "speaker",
@@ -108,6 +112,29 @@ class DataDir:
         """The trial lists: files named ``trials`` or ``trials_*`` without a dot, sorted."""
         files = (f for f in self.path.iterdir() if f.name == "trials" or f.name.startswith("trials_"))
         return sorted(f for f in files if f.is_file() and "." not in f.name)
+
+    def models(self, report: Report = stop) -> dict[str, tuple[str, ...]]:
+        """Utterance ids of each speaker model in ``enroll.map``; empty without that file.
+
+        Raises:
+            DataError: a fault in the file, an utterance twice in a model or not in this data dir, the id of
+                an utterance as that of a model of others.
+        """
+        path = self.path / ENROLL_MAP
+        if not path.exists():
+            return {}
+        models, index, known = tables.read_enroll_map(path, report), LineIndex(path), set(self.utt_ids)
+        for name, utt_ids in models.items():
+            strange = [utt_id for utt_id in utt_ids if utt_id not in known]
+            if strange:
+                why = f"model '{name}' has '{strange[0]}', which is not an utterance of this data dir"
+                report(
+                    DataError(path, why, "add it to the data dir, or take it out of the model", index[name])
+                )
+            if name in known and utt_ids != (name,):
+                why = f"model '{name}' has the id of an utterance"
+                report(DataError(path, why, "give it another id, here and in the trial lists", index[name]))
+        return models
 
     def domain(self) -> str | None:
         """The line in the file ``domain``: what kind of speech this is, such as ``synthetic speech``.

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from speakerlab.data.contents import Contents
-from speakerlab.data.datadir import DataDir
+from speakerlab.data.datadir import ARRAYS, DataDir
 from speakerlab.data.durations import durations_s
 from speakerlab.data.subset import of_speakers
 from speakerlab.errors import DataError
@@ -65,7 +65,7 @@ def _genders(contents: Contents) -> dict[str, str]:
 
 
 def _halved(contents: Contents) -> Contents:
-    """Each utterance as ``<utt>-a`` and ``<utt>-b`` or, if short, whole; lists by frame are left out."""
+    """Each utterance as ``<utt>-a`` and ``<utt>-b`` or, if short, whole; lists of arrays are left out."""
     data = contents.data
     utterances: list[Utterance] = []
     durations: dict[str, str] = {}
@@ -77,9 +77,11 @@ def _halved(contents: Contents) -> Contents:
     if len(durations) < len(utterances):
         raise DataError(data.path, "an utterance has the id of a half of another", "avoid ids in -a and -b")
     utterances.sort(key=lambda utterance: utterance.utt_id)
-    tables = {name: rows for name, rows in contents.tables.items() if name not in {"feats.scp", "vad.scp"}}
+    tables = {name: rows for name, rows in contents.tables.items() if name not in ARRAYS}
     if len(tables) < len(contents.tables):
-        logging.info("features and VAD of the held-out speakers are of whole utterances: left out")
+        logging.info(
+            "features, VAD and embeddings of the held-out speakers are of whole utterances: left out"
+        )
     halved = DataDir(data.path, data.recordings, tuple(utterances))
     return Contents(halved, {**tables, "utt2dur": durations}, {}, contents.domain)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from speakerlab.data.contents import Contents
-from speakerlab.data.datadir import TABLES
+from speakerlab.data.datadir import ENROLL_MAP, TABLES
 from speakerlab.data.faults import REPAIR, Faults
 from speakerlab.data.lines import check_order
 from speakerlab.errors import DataError
@@ -38,8 +38,20 @@ def repair(path: Path, out: Path) -> Faults:
     for name in ("wav.scp", "segments", "utt2spk", *TABLES):
         if (path / name).exists():
             check_order(path / name, report)
-    contents.select(_complete(contents)).write(out)
+    whole = contents.select(_complete(contents))
+    _require_models(contents, whole)
+    whole.write(out)
     return faults
+
+
+def _require_models(contents: Contents, whole: Contents) -> None:
+    """Refuse to leave out a model with its trials: that is no repair."""
+    lost = contents.models.keys() - whole.models.keys()
+    if lost:
+        why = f"model '{min(lost)}' has an utterance that must be left out ({len(lost)} such models)"
+        raise DataError(
+            contents.data.path / ENROLL_MAP, why, "mend the utterance, or take it out of the model"
+        )
 
 
 def _complete(contents: Contents) -> Iterator[Utterance]:

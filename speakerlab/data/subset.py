@@ -71,5 +71,5 @@ def split(contents: Contents, num_parts: int) -> list[Contents]:
     if not 1 <= num_parts <= len(utterances):
         why = f"{len(utterances)} utterances cannot be split in {num_parts}"
         raise DataError(contents.data.path, why, f"ask for 1 to {len(utterances)} parts")
-    plain = replace(contents, trials={})
+    plain = replace(contents, trials={}, models={})
     return [plain.select(share(utterances, job, num_parts)) for job in range(1, num_parts + 1)]

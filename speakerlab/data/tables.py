@@ -21,6 +21,7 @@ from speakerlab.errors import DataError
 from speakerlab.types import RecId, Recording, Segment, SpkId, UttId
 
 __all__ = [
+    "read_enroll_map",
     "read_numbers",
     "read_segments",
     "read_trials",
@@ -31,13 +32,15 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_IN_ARCHIVE = re.compile(r"(.+):(\d+)")
 
 
 def read_wav_scp(path: Path, report: Report = stop) -> dict[RecId, Recording]:
     """Recordings by id, in file order; ``source`` is a pipe as written or an absolute path.
 
-    A relative path is looked up in the folder of ``path``, then, as in Kaldi, in the working directory;
-    where neither has it, it counts as the former. That the file exists is for the validator to check.
+    ``path:offset``, as Kaldi's ``wav-copy`` writes it, is an audio file in an archive. A relative path is
+    looked up in the folder of ``path``, then, as in Kaldi, in the working directory; where neither has it, it
+    counts as the former. That the file exists is for the validator to check.
 
     Raises:
         DataError: bad lines, duplicate ids, a path found in both places as different files.
@@ -48,12 +51,15 @@ def read_wav_scp(path: Path, report: Report = stop) -> dict[RecId, Recording]:
         source = rest.decode()
         if source.endswith("|"):
             return Recording(RecId(key), source, is_pipe=True)
-        located = locate(source)
+        entry = _IN_ARCHIVE.fullmatch(source)
+        located = locate(entry[1] if entry else source)
         if located is None:
             why = f"{source} is in the data dir and in the working directory, as different files"
             report(DataError(path, why, "write absolute paths", number))
             return None
-        return Recording(RecId(key), located)
+        if entry and not os.path.exists(f"{located}:{entry[2]}"):  # noqa: PTH110 (a name with a colon in it)
+            return Recording(RecId(key), located, offset=int(entry[2]))
+        return Recording(RecId(key), f"{located}:{entry[2]}" if entry else located)
 
     return cast(dict[RecId, Recording], _read_keyed(path, parse, report))
 
@@ -115,6 +121,8 @@ class _Locator:
 def read_segments(path: Path, recordings: Mapping[RecId, Recording], report: Report = stop) -> list[Segment]:
     """Segments in file order, from lines ``utt_id rec_id start_s end_s``; an end of -1 is the recording's.
 
+    A fifth column, as in Kaldi, is the channel from 0; -1 leaves it open.
+
     Raises:
         DataError: bad lines, duplicate ids, a recording not in ``recordings``, times that are negative,
             not finite or not increasing.
@@ -122,11 +130,12 @@ def read_segments(path: Path, recordings: Mapping[RecId, Recording], report: Rep
 
     def parse(number: int, key: str, rest: bytes) -> Segment | None:
         try:
-            rec_id, start_s, end_s = (field.decode() for field in rest.split())
-            times = float(start_s), float(end_s)
+            rec_id, start_s, end_s, *further = (field.decode() for field in rest.split())
+            times, channel = (float(start_s), float(end_s)), _channel(further)
         except ValueError:
-            fix = "write: utt_id rec_id start_s end_s"
-            report(DataError(path, f"'{key}' needs a recording and two times in seconds", fix, number))
+            fix = "write: utt_id rec_id start_s end_s [channel]"
+            why = f"'{key}' needs a recording and two times in seconds, then perhaps a channel from 0"
+            report(DataError(path, why, fix, number))
             return None
         if rec_id not in recordings:
             fix = f"add it to wav.scp or {REPAIR}drop such utterances"
@@ -134,9 +143,24 @@ def read_segments(path: Path, recordings: Mapping[RecId, Recording], report: Rep
         if not _is_span(*times):
             fix = "times must satisfy 0 <= start < end, or end = -1 for the end of the recording"
             report(DataError(path, f"'{key}' is from {start_s} to {end_s} s", fix, number))
-        return Segment(UttId(key), RecId(sys.intern(rec_id)), times[0], None if times[1] == -1 else times[1])
+        end = None if times[1] == -1 else times[1]
+        return Segment(UttId(key), RecId(sys.intern(rec_id)), times[0], end, channel)
 
     return list(_read_keyed(path, parse, report).values())
+
+
+def _channel(fields: list[str]) -> int | None:
+    """The channel of a line's last column; None without one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not fields:
+        return None
+    (text,) = fields
+    if int(text) < -1:
+        raise ValueError(text)
+    return None if int(text) == -1 else int(text)
 
 
 def _is_span(start_s: float, end_s: float) -> bool:
@@ -166,6 +190,22 @@ def read_two_columns(path: Path, report: Report = stop) -> dict[str, str]:
         DataError: bad lines, duplicate ids.
     """
     return _read_keyed(path, lambda _, __, rest: rest.decode(), report)
+
+
+def read_enroll_map(path: Path, report: Report = stop) -> dict[str, tuple[str, ...]]:
+    """Lines ``model utt1 utt2 ...`` as a mapping in file order.
+
+    Raises:
+        DataError: bad lines, duplicate ids, an utterance twice in a model.
+    """
+
+    def parse(number: int, key: str, rest: bytes) -> tuple[str, ...]:
+        utt_ids = tuple(sys.intern(field.decode()) for field in rest.split())
+        if len(set(utt_ids)) < len(utt_ids):
+            report(DataError(path, f"model {key} has an utterance twice", "list each once", number))
+        return tuple(dict.fromkeys(utt_ids))
+
+    return _read_keyed(path, parse, report)
 
 
 def read_numbers(path: Path, report: Report = stop) -> dict[str, float]:

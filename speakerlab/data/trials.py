@@ -7,7 +7,7 @@ without labels, ``a b``; it writes the first.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,13 +134,19 @@ class _Codes(dict[bytes, int]):
         return code
 
 
-def read_trials(path: Path, known: Container[str] | None = None, report: Report = stop) -> TrialList:
+def read_trials(
+    path: Path,
+    known: Container[str] | None = None,
+    report: Report = stop,
+    models: Collection[str] = (),
+) -> TrialList:
     """The trials of ``path``, in file order; memory beside the result is about 60 bytes a line.
 
     Args:
         path: the list, in any form ``trial_blocks`` reads.
-        known: the ids there are, if a trial of any other id is a fault.
+        known: the utterances there are, if a trial of any other id is a fault.
         report: told of each fault; if it returns, the trial is left out.
+        models: ids that the enrolment side may have too.
 
     Raises:
         DataError: bad or empty file, mixed forms, a pair that is there twice, an unknown id.
@@ -162,7 +168,7 @@ def read_trials(path: Path, known: Container[str] | None = None, report: Report 
         np.concatenate([empty, *numbers]),
     )
     if known is not None:
-        read = read.known(known, report)
+        read = read.known(known, models, report)
     return read.unique(report).trials()
 
 
@@ -176,15 +182,27 @@ class _Columns:
     labels: npt.NDArray[np.int8]
     numbers: npt.NDArray[np.int64]
 
-    def known(self, known: Container[str], report: Report) -> _Columns:
-        """The trials whose ids are both in ``known``; others are reported."""
+    def known(self, known: Container[str], models: Collection[str], report: Report) -> _Columns:
+        """The trials of ids in ``known``, on the enrolment side also of ``models``; others are reported.
+
+        Only trials of utterances that are gone are for the fixer to drop, never those of models.
+        """
         strange = np.array([i not in known for i in self.ids], dtype=bool)
-        bad = strange[self.places[0]] | strange[self.places[1]]
-        for row in np.flatnonzero(bad):
-            name = next(self.ids[place] for place in self.places[:, row] if strange[place])
-            why = f"'{name}' is not an utterance of this data dir"
-            report(DataError(self.path, why, REPAIR + "drop such trials", int(self.numbers[row])))
-        return self._where(~bad)
+        no_model = np.array([i not in models for i in self.ids], dtype=bool) & strange
+        unfit = np.stack([no_model[self.places[0]], strange[self.places[1]]])
+        if len(self.numbers) and unfit[0].all():
+            why = f"neither '{self.ids[self.places[0, 0]]}' nor another enrolment id is an utterance here"
+            fix = "if they are models, write enroll.map: model utt1 utt2 ..."
+            report(DataError(self.path, why, fix, int(self.numbers[0])))
+            return self._where(~unfit[0])
+        is_unfit = unfit[0] | unfit[1]
+        for row in np.flatnonzero(is_unfit):
+            name = self.ids[self.places[0 if unfit[0, row] else 1, row]]
+            why, fix = f"'{name}' is not an utterance of this data dir", REPAIR + "drop such trials"
+            if models and unfit[0, row]:
+                why, fix = f"'{name}' is no model of enroll.map", "add it there, or delete its trials"
+            report(DataError(self.path, why, fix, int(self.numbers[row])))
+        return self._where(~is_unfit)
 
     def unique(self, report: Report) -> _Columns:
         """The first trial of each pair; repeated ones are reported."""

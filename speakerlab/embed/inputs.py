@@ -105,7 +105,7 @@ class UtteranceInputs:
         return self._input(segment, Piece(segment.utt_id, waveform.duration_s, speech_s), feats)
 
     def _input(self, segment: Segment, piece: Piece, feats: Float32Array | AudioError) -> Input[Piece]:
-        return Input(piece.utt_id, self._data.recordings[segment.rec_id].source, piece, feats)
+        return Input(piece.utt_id, self._data.recordings[segment.rec_id].written, piece, feats)
 
     def _duration_s(self, utterance: Utterance) -> float:
         segment = utterance.segment

@@ -131,6 +131,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def description_keys(path: Path) -> frozenset[str]:
+    """The keys of the YAML mapping in ``path``, by which formats are told apart; none without that file.
+
+    Raises:
+        ConfigError: it is no YAML mapping.
+    """
+    return frozenset(map(str, config_io.read_yaml(path))) if path.is_file() else frozenset()
+
+
 def require_file(path: Path) -> None:
     """Raise DataError unless ``path`` is a file."""
     if not path.is_file():

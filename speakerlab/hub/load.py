@@ -31,7 +31,8 @@ from speakerlab.hub.self_supervised import Frontend
 
 KNOWN = (
     "a bundle (bundle.json), a ModelScope model (configuration.json), a 3D-Speaker experiment (config.yaml "
-    "and models/), a FunASR x-vector (sv.yaml), a WeSpeaker model (config.yaml and avg_model.pt), "
+    "with embedding_model), a FunASR x-vector (sv.yaml), a WeSpeaker model (config.yaml with model and "
+    "model_args, avg_model.pt), "
     "a ReDimNet file (.pt) or GhostVLAD (.h5); an exported .onnx file is for commands on recordings"
 )
 
@@ -109,4 +110,4 @@ def _is_complete(path: Path) -> bool:
         return funasr_dir.is_complete(path)
     if modelscope_dir.recognises(path):
         return modelscope_dir.is_complete(path)
-    return wespeaker_dir.recognises(path) or (path / bundle.CARD).is_file()
+    return wespeaker_dir.is_complete(path) or (path / bundle.CARD).is_file()

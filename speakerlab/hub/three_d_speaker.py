@@ -20,6 +20,7 @@ from speakerlab.registry import nearest
 
 DESCRIPTION, CHECKPOINTS, CARD = "config.yaml", "models", "CKPT.yaml"
 WEIGHTS, TEACHER_WEIGHTS = "embedding_model.ckpt", "checkpoint.pth"
+_KEYS = {"embedding_model", "feature_extractor", "teacher_model"}  # of its description alone
 POOLINGS = {"TAP": "tap", "TSTP": "tstp"}
 
 
@@ -89,8 +90,8 @@ _CLASSES = {
 
 
 def recognises(path: Path) -> bool:
-    """Whether ``path`` is such a directory."""
-    return (path / DESCRIPTION).is_file() and (path / CHECKPOINTS).is_dir()
+    """Whether ``path`` is such a directory, by what its description names."""
+    return bool(_KEYS & foreign.description_keys(path / DESCRIPTION))
 
 
 def load(path: Path, ssl_frontend: Frontend = "mel_spectrogram") -> Bundle:

@@ -1,6 +1,7 @@
 """A WeSpeaker model directory: ``config.yaml`` names the network, ``avg_model.pt`` has its weights.
 
-``load(Path("voxceleb_resnet293_LM"))`` -> Bundle. Features are Kaldi's, of samples times 32768 in a Hamming
+``load(Path("voxceleb_resnet293_LM"))`` -> Bundle. Of an experiment, which has ``models/avg_model.pt``, the
+folder, ``models/`` or a checkpoint can be given. Features are Kaldi's, of samples times 32768 in a Hamming
 window, minus their mean; dither is 0, as in WeSpeaker's own extraction. ``tfmel`` is our ``tf_mel``. Its
 TSTP adds 1e-7 under the root, ours 1e-8: relative differences of embeddings stay near 1e-5, and near 1e-4
 where many channels are constant, as XVEC's in utterances below a second.
@@ -21,7 +22,8 @@ from speakerlab.hub.bundle import Bundle
 from speakerlab.hub.foreign import State
 from speakerlab.registry import nearest
 
-DESCRIPTION, WEIGHTS = "config.yaml", "avg_model.pt"
+DESCRIPTION, WEIGHTS, CHECKPOINTS = "config.yaml", "avg_model.pt", "models"
+_KEYS = {"model", "model_args"}  # of its description, and of no other format's
 BN_EPS = 1e-5  # of ReDimNet's normalisation of what is pooled
 POOLINGS = {"TAP": "tap", "TSTP": "tstp", "ASTP": "astp", "MHASTP": "mhastp", "MQMHASTP": "mqmhastp"}
 
@@ -116,32 +118,59 @@ _NETWORKS = {
 
 
 def recognises(path: Path) -> bool:
-    """Whether ``path`` is such a directory."""
-    return (path / DESCRIPTION).is_file() and (path / WEIGHTS).is_file()
+    """Whether ``path`` is such a directory or a checkpoint in one, by what its description says."""
+    return _description(path) is not None
+
+
+def is_complete(path: Path) -> bool:
+    """Whether the directory ``path`` has its weights too."""
+    return recognises(path) and _weights(path).is_file()
 
 
 def load(path: Path) -> Bundle:
     """The model in ``path``.
 
     Raises:
-        DataError: a file is damaged, the network is unknown, the weights do not fit.
+        DataError: a file is missing or damaged, the network is unknown, the weights do not fit.
         ConfigError: ``config.yaml`` is no YAML, or a setting is not valid.
     """
-    description = path / DESCRIPTION
+    description, weights = _description(path) or path / DESCRIPTION, _weights(path)
     config = config_io.read_yaml(description)
+    if not weights.is_file():
+        why = f"a WeSpeaker model ({DESCRIPTION}) without {WEIGHTS}, here or in {CHECKPOINTS}/"
+        raise DataError(path, why, f"average its checkpoints, or give one: {CHECKPOINTS}/model_149.pt")
     network = _network(config, description)
     model = _model(network, _section(config, "model_args", description), description)
     frontend = _front_end(_section(config, "dataset_args", description), description)
     feat_dim = model.pop("feat_dim", None)
     if feat_dim not in (None, frontend["frontend"]["num_mels"]):
         raise DataError(description, f"the network takes {feat_dim} features, num_mel_bins says otherwise")
-    origin = foreign.Origin(path, "wespeaker", description, path / WEIGHTS)
+    origin = foreign.Origin(path, "wespeaker", description, weights)
     content = foreign.read_checkpoint(origin.weights)
     state = foreign.tensors(content.get("state_dict", content), origin.weights)
     state = foreign.set_aside(foreign.strip_prefix(state, "module."), "projection.", "training classifier")
     if frontend["frontend"]["name"] == "tf_mel":
         state = foreign.set_aside(state, "frontend.", "front end, which is computed")
     return foreign.to_bundle(origin, {**frontend, "model": model}, network.translate(state))
+
+
+def _description(path: Path) -> Path | None:
+    """The description of ``path``, or of the experiment whose ``models/`` or checkpoint it is."""
+    if path.is_file():
+        places = [path.parent, path.parent.parent] if path.suffix == ".pt" else []
+    else:
+        places = [path, path.parent] if path.name == CHECKPOINTS else [path]
+    found = (place / DESCRIPTION for place in places)
+    return next((file for file in found if foreign.description_keys(file).issuperset(_KEYS)), None)
+
+
+def _weights(path: Path) -> Path:
+    """Where the weights of ``path`` are, or are expected."""
+    if path.is_file():
+        return path
+    return next(
+        (file for file in (path / WEIGHTS, path / CHECKPOINTS / WEIGHTS) if file.is_file()), path / WEIGHTS
+    )
 
 
 def _network(config: Mapping[str, Any], path: Path) -> _Network:

@@ -21,24 +21,26 @@ from kaldiio import save_ark
 from kaldiio.matio import read_matrix_or_vector
 
 from speakerlab.errors import DataError
-from speakerlab.io import atomic
+from speakerlab.io import archive, atomic
 from speakerlab.types import EmbeddingTable
 
 # path, then where given ":offset" and "[first:last row,first:last column]", ends included
 _ENTRY = re.compile(r"(?P<path>.+?)(:(?P<offset>\d+))?(\[(?P<range>[\d:, ]+)\])?")
+
+_TEXT_ARCHIVE = re.compile(rb"(?:\xef\xbb\xbf)?(\S+)[ \t]+\[")  # the first line of an array in text
 
 
 class FeatureTable(Mapping[str, npt.NDArray[Any]]):
     """Arrays by key, in the order of an scp file, each read from its archive when asked for.
 
     Reads binary float and double matrices and vectors, compressed matrices (CM, CM2, CM3) and text;
-    ranges such as ``[0:99]`` are cut out as Kaldi does. A relative archive path is looked up from the
-    working directory, then from the scp's folder; an archive that moved together with its scp is
-    found by its name there. Entries that are commands (``... |``) are refused.
+    ranges such as ``[0:99]`` are cut out as Kaldi does. Archives are where ``archive.locate`` finds them, and
+    the key before an offset must be the one of the scp. In place of the scp, a text archive is read too.
+    Entries that are commands (``... |``) are refused.
 
     Raises:
-        DataError: a bad scp line or a key given twice at once; an unknown key, a missing or damaged
-            archive on access. The message names scp, line and archive.
+        DataError: a bad scp line or a key given twice at once; on access an unknown key, a missing, ambiguous
+            or damaged archive, or one that has another key there. The message names scp, line and archive.
     """
 
     def __init__(self, scp_path: str | Path) -> None:
@@ -53,10 +55,11 @@ class FeatureTable(Mapping[str, npt.NDArray[Any]]):
         entry = _ENTRY.fullmatch(self._entries[key])
         if entry is None or "|" in self._entries[key]:
             raise self._error(key, "is not path:offset; commands are refused, copy them to an archive")
-        ark = self._find(key, entry["path"])
+        ark, offset = self._find(key, entry["path"]), int(entry["offset"] or 0)
         try:
             with ark.open("rb") as stream:
-                array = _read_array(stream, int(entry["offset"] or 0))
+                self._check_key(ark, stream, key, offset)
+                array = _read_array(stream, offset)
             return _cut(array, entry["range"] or "")
         except OSError as error:
             raise self._error(key, f"cannot be read: {error.strerror}") from error
@@ -78,13 +81,20 @@ class FeatureTable(Mapping[str, npt.NDArray[Any]]):
     def _find(self, key: str, written: str) -> Path:
         """Where the archive ``written`` in the scp is."""
         if written not in self._arks:
-            given, beside = Path(written), self.path.parent
-            places = [given, beside / given, beside / given.name, beside / given.parent.name / given.name]
-            found = next((place for place in places if place.is_file()), None)
-            if found is None:
+            try:
+                found = archive.locate(self.path.parent, written)
+            except ValueError as error:
+                raise self._error(key, str(error)) from error
+            if not found.is_file():
                 raise self._error(key, "no such archive, nor beside the scp")
             self._arks[written] = found
         return self._arks[written]
+
+    def _check_key(self, ark: Path, stream: BinaryIO, key: str, offset: int) -> None:
+        try:
+            archive.check_key(ark, stream, key, offset)
+        except ValueError as error:
+            raise self._error(key, f"{ark}: {error}") from error
 
     def _error(self, key: str, why: str) -> DataError:
         line = list(self._entries).index(key) + 1
@@ -188,6 +198,8 @@ def _read_scp(path: Path) -> dict[str, str]:
         raise DataError(path, f"cannot be read: {error.strerror}") from error
     if not lines:
         raise DataError(path, "is empty")
+    if _TEXT_ARCHIVE.match(lines[0]):
+        return _text_entries(path)
     entries: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         fields = line.split(maxsplit=1)  # of bytes: only ASCII blanks separate, as in Kaldi
@@ -200,6 +212,22 @@ def _read_scp(path: Path) -> dict[str, str]:
         if key in entries:
             raise DataError(path, f"{key} appears twice", line=number)
         entries[key] = entry
+    return entries
+
+
+def _text_entries(path: Path) -> dict[str, str]:
+    """Entries for each array of a text archive, which has a key at the beginning and a ``]`` at the end."""
+    entries: dict[str, str] = {}
+    position = 0
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            starts = _TEXT_ARCHIVE.match(line)
+            if starts:
+                key = starts[1].decode()
+                if key in entries:
+                    raise DataError(path, f"{key} appears twice", line=number)
+                entries[key] = f"{path.absolute()}:{position + starts.end(1) + 1}"
+            position += len(line)
     return entries
 
 

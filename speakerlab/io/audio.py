@@ -11,8 +11,7 @@ import functools
 import io
 import logging
 import math
-import struct
-import subprocess
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import numpy as np
 import soundfile
 
 from speakerlab.errors import AudioError, SilenceError
-from speakerlab.io import atomic, container
+from speakerlab.io import atomic, audio_source, container, ogg, promised
 from speakerlab.types import Float32Array, Recording, Segment, Waveform
 
 MIN_SAMPLE_RATE = 1000  # in Hz; below it there is no speech
@@ -33,14 +32,18 @@ MIN_DURATION_S = 0.025  # one analysis frame
 MAX_OVERSHOOT_S = 0.5  # a segment may end this much past its recording (Kaldi's extract-segments)
 SILENCE_PEAK = 1e-6  # far below one step of 16-bit audio
 MAX_PEAK = 2.0  # decoders overshoot full scale a little; more means samples never meant for [-1, 1]
-_STREAMED_WAV = 0x7FFF0000  # writers to a pipe state 0x7FFFF000 (sox) to 0xFFFFFFFF (ffmpeg) bytes
+_COUNTED = ("FLAC", "OGG")  # their headers state frames, which may not be there
 _MP3_SLACK = 2304  # frames: without a Xing header an MP3's length is an estimate
+_BLOCK = 1 << 20  # frames decoded at once where they are only counted
 _MP3_TAIL = 4096  # bytes of tags after the last MP3 frame
-_OGG_MAX_PAGE = 65307  # bytes, RFC 3533
 
 
 class _DecodeError(Exception):
-    """What is wrong with the audio, before it is known by name."""
+    """What is wrong with audio that has no name yet; ``pipe`` may read it, with the path for {}."""
+
+    def __init__(self, why: str, pipe: str = "") -> None:
+        super().__init__(why)
+        self.pipe = pipe
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ class _SilenceError(_DecodeError):
 def read(recording: Recording, segment: Segment | None = None, sample_rate: int | None = None) -> Waveform:
     """The audio of ``recording``, or of ``segment`` in it, mono and checked.
 
-    Seconds become frames by rounding; an end at most 0.5 s past the recording's is moved to it, as in
-    Kaldi. Resampling is polyphase (``scipy.signal.resample_poly``: windowed sinc, Kaiser beta 5) by the
-    reduced ratio of the two rates. Samples past full scale are clipped.
+    Seconds become frames by cutting off, as in Kaldi's extract-segments; an end at most 0.5 s past the
+    recording's is moved to it. Resampling is polyphase (``scipy.signal.resample_poly``: windowed sinc, Kaiser
+    beta 5) by the reduced ratio of the two rates. Samples past full scale are clipped.
 
     Args:
         recording: where the audio is; ``channel`` None demands a mono file.
@@ -75,8 +78,8 @@ def read(recording: Recording, segment: Segment | None = None, sample_rate: int 
             segment outside the recording, shorter than 25 ms, NaN or Inf, silence.
     """
     name = segment.utt_id if segment else recording.rec_id
-    with _named(name, recording.source), _stream(recording) as stream:
-        return _decode(stream, recording.channel, segment, sample_rate)
+    with _recorded(recording, name) as stream:
+        return _decode(stream, _channel(recording, segment), segment, sample_rate)
 
 
 def decode(name: str, data: bytes, sample_rate: int | None = None) -> Waveform:
@@ -86,14 +89,21 @@ def decode(name: str, data: bytes, sample_rate: int | None = None) -> Waveform:
 
 
 def read_channels(recording: Recording, segment: Segment | None = None) -> Channels:
-    """All channels of ``recording``, or of ``segment`` in it; its ``channel`` is not looked at.
+    """All channels of ``recording``, or of ``segment`` in it; the one channel that either names.
 
     Raises:
         AudioError: missing, empty, truncated or unreadable file, failed command, segment outside of it.
     """
     name = segment.utt_id if segment else recording.rec_id
-    with _named(name, recording.source), _stream(recording) as stream:
-        return _decode_channels(stream, segment)
+    with _recorded(recording, name) as stream:
+        found, channel = _decode_channels(stream, segment), _channel(recording, segment)
+        if channel is None:
+            return found
+        return Channels(_mono(found.samples, channel)[:, None], found.sample_rate)
+
+
+def _channel(recording: Recording, segment: Segment | None) -> int | None:
+    return recording.channel if segment is None or segment.channel is None else segment.channel
 
 
 def decode_channels(
@@ -132,13 +142,44 @@ def resample(waveform: Waveform, sample_rate: int) -> Waveform:
 
 
 def duration_s(recording: Recording) -> float:
-    """Length in seconds by the header, without decoding; the command of a pipe is run.
+    """Length in seconds of what can be decoded; the command of a pipe is run.
+
+    Little is decoded where the header can be trusted; MP3 and what PyAV reads is decoded whole.
 
     Raises:
-        AudioError: what ``read`` raises, as far as the header shows it.
+        AudioError: what ``read`` raises, as far as the header and the last frame show it.
     """
-    with _named(recording.rec_id, recording.source), _stream(recording) as stream, _opened(stream) as sound:
-        return float(sound.frames / sound.samplerate)
+    with _recorded(recording, recording.rec_id) as stream:
+        if _container_kind(stream) is not None:
+            channels = _decode_channels(stream, None)
+            return len(channels.samples) / channels.sample_rate
+        with _opened(stream) as sound:
+            return _num_frames(sound) / float(sound.samplerate)
+
+
+def _num_frames(sound: Any) -> int:
+    """The frames that can be decoded, which a header of these formats may not know."""
+    if sound.format == "MP3":
+        return _counted(sound)
+    if sound.format in _COUNTED:
+        try:
+            sound.seek(sound.frames - 1)
+            left = len(sound.read(1, dtype="float32", always_2d=True))
+        except soundfile.LibsndfileError:
+            left = 0
+        if not left:
+            raise _DecodeError(f"truncated: the last of {sound.frames} frames is missing")
+    return int(sound.frames)
+
+
+def _counted(sound: Any) -> int:
+    """The frames of an MP3 file, decoded: without a Xing header the stated number is an estimate."""
+    found = 0
+    while size := len(sound.read(_BLOCK, dtype="float32", always_2d=True)):
+        found += size
+    if found < sound.frames - _MP3_SLACK:
+        raise _DecodeError(f"truncated: {sound.frames - found} of {sound.frames} frames are missing")
+    return found
 
 
 def write(path: Path, waveform: Waveform) -> None:
@@ -158,14 +199,15 @@ def write(path: Path, waveform: Waveform) -> None:
 
 
 @contextmanager
-def _named(name: str, source: str) -> Iterator[None]:
+def _named(name: str, source: str, *, is_file: bool = False) -> Iterator[None]:
     """Turn every fault of opening and decoding into an ``AudioError`` naming utterance and source."""
     try:
         yield
     except _SilenceError as error:
         raise SilenceError(name, f"{source}: {error}") from error
     except _DecodeError as error:
-        raise AudioError(name, f"{source}: {error}") from error
+        pipe = error.pipe.format(shlex.quote(source)) if is_file else ""
+        raise AudioError(name, f"{source}: {error}", pipe) from error
     except FileNotFoundError as error:
         raise AudioError(name, f"{source}: no such file") from error
     except OSError as error:
@@ -174,24 +216,17 @@ def _named(name: str, source: str) -> Iterator[None]:
         raise AudioError(name, f"{source}: damaged or not audio: {error.error_string}") from error
 
 
-def _stream(recording: Recording) -> BinaryIO:
-    """The bytes of the audio file that ``recording`` names."""
-    if recording.is_pipe:
-        return io.BytesIO(_output(recording.source.rstrip().removesuffix("|")))
-    return Path(recording.source).open("rb")
-
-
-@functools.lru_cache(maxsize=1)  # segments of one recording follow each other: run its command once
-def _output(command: str) -> bytes:
-    """Standard output of a ``wav.scp`` command."""
-    # A declared list is a shell script of its user's; Recording.is_pipe says that this line is of one.
-    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S602
-    said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    if done.returncode:
-        raise _DecodeError(f"the command exits {done.returncode}" + (f": {said}" if said else ""))
-    if not done.stdout:
-        raise _DecodeError("the command writes nothing" + (f": {said}" if said else ""))
-    return done.stdout
+@contextmanager
+def _recorded(recording: Recording, name: str) -> Iterator[BinaryIO]:
+    """The bytes of the audio file that ``recording`` names; faults are of ``name``."""
+    is_file = not recording.is_pipe and recording.offset is None
+    with _named(name, recording.written, is_file=is_file):
+        try:
+            stream = audio_source.opened(recording)
+        except audio_source.SourceError as error:
+            raise _DecodeError(str(error)) from error
+        with stream:
+            yield stream
 
 
 @contextmanager
@@ -200,18 +235,7 @@ def _opened(stream: BinaryIO) -> Iterator[Any]:
     size = stream.seek(0, io.SEEK_END)
     if not size:
         raise _DecodeError("the file is empty")
-    stream.seek(0)
-    magic = stream.read(12)
-    if magic[:4] == b"RIFF" and magic[8:] == b"WAVE":
-        stream = _checked_wav(stream, size)
-    elif magic[:4] == b"OggS":
-        _check_ogg(stream, size)
-    stream.seek(0)
-    try:
-        sound = soundfile.SoundFile(stream)
-    except TypeError as error:  # a name ending in .raw
-        raise _DecodeError("headerless audio states no sample rate; convert it to WAV") from error
-    with sound:
+    with _sound(stream, size) as sound:
         if not sound.frames:
             raise _DecodeError("holds no samples")
         if sound.frames >= 1 << 36:  # FLAC counts samples in 36 bits
@@ -219,40 +243,31 @@ def _opened(stream: BinaryIO) -> Iterator[Any]:
         yield sound
 
 
-def _checked_wav(stream: BinaryIO, size: int) -> BinaryIO:
-    """The WAV file in ``stream``, whose data must be there; libsndfile reads what is left in silence.
-
-    A length that only a writer to a pipe states (0, or 2 GiB and more) means "to the end of the file".
-    """
-    stream.seek(4)
-    (riff_size,) = struct.unpack("<I", stream.read(4))
-    position = 12
-    while position + 8 <= size:
-        stream.seek(position)
-        chunk, length = struct.unpack("<4sI", stream.read(8))
-        position += 8
-        if chunk == b"data":
-            break
-        position += length + length % 2
-    else:
-        raise _DecodeError("truncated: the WAV file ends before its samples")
-    if length == 0 and (riff_size <= position - 8 or riff_size >= _STREAMED_WAV):
-        stream.seek(0)
-        data = stream.read()
-        return io.BytesIO(data[: position - 4] + b"\xff" * 4 + data[position:])
-    if position + length > size and length < _STREAMED_WAV:
-        raise _DecodeError(f"truncated: {size - position} of {length} bytes of samples are there")
-    return stream
+def _sound(stream: BinaryIO, size: int) -> Any:
+    stream.seek(0)
+    start = stream.read(container.START_BYTES)
+    try:
+        promised.check(stream, size)
+        if start[:4] == b"RIFF" and start[8:12] == b"WAVE":
+            stream = promised.repaired_wav(stream)
+        parts = ogg.audio_streams(stream) if start[:4] == b"OggS" else [stream]
+        sounds = [_sound_file(part) for part in parts]
+        return sounds[0] if len(sounds) == 1 else ogg.Chain(sounds)
+    except soundfile.LibsndfileError as error:
+        what, pipe = container.unread(start) or ("", "")
+        if not what:
+            raise
+        raise _DecodeError(f"{what}: {error.error_string}", pipe) from error
+    except ValueError as error:
+        raise _DecodeError(str(error)) from error
 
 
-def _check_ogg(stream: BinaryIO, size: int) -> None:
-    """The last Ogg page must be whole: libsndfile drops a broken one in silence."""
-    stream.seek(max(0, size - _OGG_MAX_PAGE))
-    tail = stream.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    num_parts = page[26] if len(page) > 26 else 0
-    if len(page) < 27 + num_parts + sum(page[27 : 27 + num_parts]) or not page.startswith(b"OggS"):
-        raise _DecodeError("truncated: the last Ogg page is not whole")
+def _sound_file(stream: BinaryIO) -> Any:
+    stream.seek(0)
+    try:
+        return soundfile.SoundFile(stream)
+    except TypeError as error:  # a name ending in .raw
+        raise _DecodeError("headerless audio states no sample rate; convert it to WAV") from error
 
 
 def _decode(
@@ -268,12 +283,20 @@ def _decode(
     return Waveform(np.clip(samples, -1.0, 1.0), sample_rate or rate)
 
 
-def _decode_channels(stream: BinaryIO, segment: Segment | None, max_s: float = math.inf) -> Channels:
+def _container_kind(stream: BinaryIO) -> str | None:
+    stream.seek(0)
     kind = container.kind(stream.read(container.START_BYTES))
     stream.seek(0)
+    return kind
+
+
+def _decode_channels(stream: BinaryIO, segment: Segment | None, max_s: float = math.inf) -> Channels:
+    kind = _container_kind(stream)
     if kind is not None:
         try:
             samples, rate = container.decode(stream, kind, MAX_SAMPLES, max_s)
+        except container.UndecodedError as error:
+            raise _DecodeError(str(error), container.FFMPEG) from error
         except ValueError as error:
             raise _DecodeError(str(error)) from error
         start, end = _span(segment, len(samples), rate)
@@ -290,8 +313,8 @@ def _span(segment: Segment | None, num_frames: int, rate: int) -> tuple[int, int
     """First frame and the one after the last of ``segment`` in a recording of ``num_frames``."""
     if segment is None:
         return 0, num_frames
-    start = round(segment.start_s * rate)
-    end = num_frames if segment.end_s is None else round(segment.end_s * rate)
+    start = int(segment.start_s * rate)
+    end = num_frames if segment.end_s is None else int(segment.end_s * rate)
     length = f"the recording, {num_frames / rate:.3f} s long"
     if not 0 <= start < num_frames:
         raise _DecodeError(f"the segment starts at {segment.start_s} s, outside {length}")
@@ -315,6 +338,8 @@ def _frames(sound: Any, stream: BinaryIO, start: int, end: int) -> Float32Array:
         raise _DecodeError(f"{sound.channels} channels of {hours:.3g} h are too much at once; cut it")
     try:
         frames: Float32Array = sound.read(asked, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise _DecodeError(f"truncated or damaged: {error.error_string}") from error
     except MemoryError as error:
         raise _DecodeError(f"{asked} frames do not fit into memory; cut it") from error
     missing = asked - len(frames)

@@ -13,11 +13,11 @@ from pathlib import Path
 from speakerlab.data.lines import lines
 from speakerlab.data.trials import read_trials
 from speakerlab.errors import DataError
-from speakerlab.io import scores
+from speakerlab.io import nist_key, scores
 from speakerlab.io.score_columns import UNLABELLED, ScoreColumns, ScoredLine
 from speakerlab.types import ScoreTable, TrialList
 
-LABELS = {b"target": 1, b"nontarget": 0, b"1": 1, b"0": 0}
+LABELS = nist_key.LABELS
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ def read(path: Path, trials: TrialList | None = None, form: str | None = None) -
             neither file has labels.
     """
     form = form or recognise(path)
+    if form == "kaldi" and trials is not None and _is_score_first(path, trials):
+        form = "voxsrc"
     if form == "kaldi" and trials is not None:
         return scores.read(path, trials)
     found = ScoreColumns.of(path, FORMATS[form].read(path))
@@ -84,6 +86,39 @@ def read_kaldi(path: Path) -> Iterator[ScoredLine]:
         yield ScoredLine(number, fields[0], fields[1], fields[2], UNLABELLED)
 
 
+def _is_score_first(path: Path, trials: TrialList) -> bool:
+    """Whether ids that are numbers make a file of scores in front look like Kaldi's."""
+    _, fields = next(_fields(path), (0, []))
+    if len(fields) < 2 or not all(map(_is_number, fields)):
+        return False
+    enrolled = set(trials.enroll_ids)
+    return fields[0].decode() not in enrolled and fields[1].decode() in enrolled
+
+
+def read_voxsrc(path: Path) -> Iterator[ScoredLine]:
+    """``score enroll test``: the validation kits of VoxSRC."""
+    for number, fields in _fields(path):
+        if len(fields) != 3:
+            raise _misfit(path, number, "voxsrc", fields)
+        yield ScoredLine(number, fields[1], fields[2], fields[0], UNLABELLED)
+
+
+def read_label_first(path: Path) -> Iterator[ScoredLine]:
+    """``label enroll test score``: a line of VoxCeleb's lists with its score."""
+    for number, fields in _fields(path):
+        if len(fields) != 4 or fields[0] not in LABELS:
+            raise _misfit(path, number, "label-first", fields)
+        yield ScoredLine(number, fields[1], fields[2], fields[3], LABELS[fields[0]])
+
+
+def read_score_first(path: Path) -> Iterator[ScoredLine]:
+    """``score enroll test label``."""
+    for number, fields in _fields(path):
+        if len(fields) != 4 or fields[3] not in LABELS:
+            raise _misfit(path, number, "score-first", fields)
+        yield ScoredLine(number, fields[1], fields[2], fields[0], LABELS[fields[3]])
+
+
 def read_wespeaker(path: Path) -> Iterator[ScoredLine]:
     """``enroll test score label``; its score_norm.py adds four columns."""
     for number, fields in _fields(path):
@@ -104,29 +139,36 @@ def read_nist(path: Path) -> Iterator[ScoredLine]:
     """Tabs and a header with ``modelid``, ``segmentid``, ``LLR`` and perhaps ``side`` and ``targettype``.
 
     The system output of the NIST speaker recognition evaluations since 2016 (evaluation plans, "System
-    output").
+    output"); the second column was called ``segment`` in 2016.
     """
-    for number, row in _nist_rows(path, needed=("modelid", "segmentid", "LLR")):
-        label = LABELS[row["targettype"]] if "targettype" in row else UNLABELLED
-        yield ScoredLine(number, row["modelid"], _segment(row), row["LLR"], label)
+    for number, row in nist_key.rows(path, needed=("modelid", "segmentid", "LLR")):
+        yield ScoredLine(number, row["modelid"], nist_key.segment(row), row["LLR"], nist_key.label(row))
+
+
+def read_nist_2010(path: Path) -> Iterator[ScoredLine]:
+    """The system output of SRE06 to SRE10: nine fields, among them model, segment, side and score."""
+    for number, fields in _fields(path):
+        if not _is_nist_2010(fields):
+            raise _misfit(path, number, "nist-2010", fields)
+        row = {"segmentid": fields[5], "side": fields[6]}
+        yield ScoredLine(number, fields[4], nist_key.segment(row), fields[8], UNLABELLED)
 
 
 def read_trial_list(path: Path) -> TrialList:
-    """A trial list of ours, Kaldi, VoxCeleb, WeSpeaker or 3D-Speaker, or a NIST ``.tsv`` list or key.
+    """A trial list of ours, Kaldi, VoxCeleb, WeSpeaker or 3D-Speaker, or a NIST list or key: ``nist_key``.
 
     Raises:
         DataError: as ``read_trials``; a NIST line of another length, with a target type that is none, or with
             a pair that is there twice.
     """
-    if not _is_nist(next((line.split() for _, line in lines(path)), [])):
+    if not nist_key.is_key(path):
         return read_trials(path)
+    rows = nist_key.rows(path, needed=("modelid", "segmentid"))
     found = ScoreColumns.of(
         path,
         (
-            ScoredLine(
-                number, row["modelid"], _segment(row), b"0", LABELS.get(row.get("targettype", b""), -1)
-            )
-            for number, row in _nist_rows(path, needed=("modelid", "segmentid"))
+            ScoredLine(number, row["modelid"], nist_key.segment(row), b"0", nist_key.label(row))
+            for number, row in rows
         ),
     )
     found.check_unique()
@@ -139,15 +181,19 @@ def read_key_columns(path: Path, columns: Sequence[str]) -> dict[tuple[str, str]
     Raises:
         DataError: as ``read_trial_list``; a column that the header lacks.
     """
-    rows = _nist_rows(path, needed=("modelid", "segmentid", *columns))
+    rows = nist_key.rows(path, needed=("modelid", "segmentid", *columns))
     return {
-        (row["modelid"].decode(), _segment(row).decode()): tuple(row[name].decode() for name in columns)
+        (row["modelid"].decode(), nist_key.segment(row).decode()): tuple(
+            row[name].decode() for name in columns
+        )
         for _, row in rows
     }
 
 
-def _is_nist(fields: list[bytes]) -> bool:
-    return {b"modelid", b"segmentid"} <= set(fields)
+def _is_nist_2010(fields: Sequence[bytes]) -> bool:
+    """Training type, adaptation, test type, sex, model, segment, side, decision, score."""
+    choices = {1: (b"n", b"u"), 3: (b"m", b"f"), 6: (b"a", b"b"), 7: (b"t", b"f")}
+    return len(fields) == 9 and all(fields[place] in values for place, values in choices.items())
 
 
 def _is_number(text: bytes) -> bool:
@@ -159,7 +205,16 @@ def _is_number(text: bytes) -> bool:
 
 
 FORMATS = {
-    "kaldi": _Format("enroll test score", lambda f: len(f) == 3 and not _is_nist(f), read_kaldi),
+    "kaldi": _Format(
+        "enroll test score",
+        lambda f: len(f) == 3 and not nist_key.is_header(f) and (_is_number(f[2]) or not _is_number(f[0])),
+        read_kaldi,
+    ),
+    "voxsrc": _Format(
+        "score enroll test",
+        lambda f: len(f) == 3 and _is_number(f[0]) and not _is_number(f[2]),
+        read_voxsrc,
+    ),
     "wespeaker": _Format(
         "enroll test score target|nontarget",
         lambda f: len(f) in {4, 8} and f[3] in LABELS and _is_number(f[2]),
@@ -170,7 +225,22 @@ FORMATS = {
         lambda f: len(f) == 4 and f[2] in LABELS and _is_number(f[3]),
         read_three_d_speaker,
     ),
-    "nist": _Format("modelid<tab>segmentid<tab>side<tab>LLR under such a header", _is_nist, read_nist),
+    "label-first": _Format(
+        "target|nontarget enroll test score",
+        lambda f: len(f) == 4 and f[0] in LABELS and _is_number(f[3]),
+        read_label_first,
+    ),
+    "score-first": _Format(
+        "score enroll test target|nontarget",
+        lambda f: len(f) == 4 and _is_number(f[0]) and f[3] in LABELS and not _is_number(f[2]),
+        read_score_first,
+    ),
+    "nist": _Format(
+        "modelid<tab>segmentid<tab>side<tab>LLR under such a header", nist_key.is_header, read_nist
+    ),
+    "nist-2010": _Format(
+        "train_type n|u test_type m|f model segment a|b t|f score", _is_nist_2010, read_nist_2010
+    ),
 }
 
 
@@ -181,37 +251,6 @@ def _fields(path: Path) -> Iterator[tuple[int, list[bytes]]]:
         at_top = at_top and line.startswith(b"#")
         if not at_top:
             yield number, line.split()
-
-
-def _nist_rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, bytes]]]:
-    names: list[str] = []
-    for number, line in lines(path):
-        fields = line.rstrip(b"\r\n").split(b"\t")
-        if not names:
-            names = [field.decode() for field in fields]
-            missing = [name for name in needed if name not in names]
-            if missing:
-                raise DataError(path, f"the header has no '{missing[0]}'", "separate columns by tabs", number)
-            continue
-        if len(fields) != len(names):
-            why = f"{len(fields)} columns where the header has {len(names)}"
-            raise DataError(path, why, "separate columns by tabs", number)
-        row = dict(zip(names, fields, strict=True))
-        for name in ("modelid", "segmentid"):
-            if row[name].split() != [row[name]]:
-                raise DataError(
-                    path, f"{name} '{row[name].decode()}' is not an id", "ids have no blanks", number
-                )
-        if row.get("targettype", b"target") not in LABELS:
-            why = f"target type '{row['targettype'].decode()}'"
-            raise DataError(path, why, "write target or nontarget", number)
-        yield number, row
-
-
-def _segment(row: dict[str, bytes]) -> bytes:
-    """The id of a test segment: a conversation of two sides is two of them."""
-    side = row.get("side", b"a")
-    return row["segmentid"] if side == b"a" else row["segmentid"] + b":" + side
 
 
 def _misfit(path: Path, number: int, name: str, fields: list[bytes]) -> DataError:

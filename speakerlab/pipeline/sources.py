@@ -24,7 +24,7 @@ import numpy as np
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.tables import read_wav_scp, refuse_commands
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
-from speakerlab.io import audio, download
+from speakerlab.io import audio, container, download
 from speakerlab.io.ark import FeatureTable
 from speakerlab.io.audio import Channels
 from speakerlab.types import Float32Array, RecId, Recording
@@ -118,7 +118,7 @@ def of_data_dir(path: Path) -> dict[str, Source]:
         segment = utterance.segment
         recording = data.recordings[segment.rec_id]
         read = partial(audio.read_channels, recording, segment)
-        found[str(segment.utt_id)] = Source(recording.source, read, not recording.is_pipe)
+        found[str(segment.utt_id)] = Source(recording.written, read, not recording.is_pipe)
     return found
 
 
@@ -234,7 +234,7 @@ def _of_list(path: Path, kind: str) -> Utterances:
         return Utterances({k: Source(f"{path} {k}", partial(_of_ark, table, k)) for k in table}, is_list=True)
     recordings = read_wav_scp(path)
     found = {
-        str(rec_id): Source(one.source, partial(audio.read_channels, one), not one.is_pipe)
+        str(rec_id): Source(one.written, partial(audio.read_channels, one), not one.is_pipe)
         for rec_id, one in recordings.items()
     }
     return Utterances(found, is_list=True, recordings=recordings, path=path)
@@ -275,8 +275,9 @@ def _of_url(key: str, url: str) -> Channels:
 def _of_bytes(key: str, data: bytes, sample_rate: int) -> Channels:
     """A whole audio file if ``data`` begins as one, be it of a kind that cannot be read, else raw PCM."""
     is_riff = data[:4] in _RIFF and data[8:12] in (b"WAVE", b"AIFF", b"AIFC")
-    is_mp4 = data[4:8] == b"ftyp"
-    if is_riff or is_mp4 or data.startswith(_MAGIC) or _is_mp3(data):
+    start = data[: container.START_BYTES]
+    is_other = container.kind(start) is not None or container.unread(start) is not None
+    if is_riff or is_other or data.startswith(_MAGIC) or _is_mp3(data):
         return audio.decode_channels(key, data, UNNAMED[0])
     return _of_pcm(key, data, sample_rate)
 

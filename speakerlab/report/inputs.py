@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speakerlab.data.tables import read_utt2spk
+from speakerlab.data.datadir import ENROLL_MAP
+from speakerlab.data.tables import read_enroll_map, read_utt2spk
 from speakerlab.errors import DataError
 from speakerlab.io import foreign_scores, scores
 from speakerlab.report.evaluation import Scored
@@ -52,13 +53,16 @@ class Speakers:
         beside = path.with_name("utt2spk")
         files = self.files or [beside] * beside.exists()
         known = _merged(files)
+        models = path.with_name(ENROLL_MAP)
+        if models.exists():
+            known = {**known, **_of_models(models, known)}
         unknown = sorted(ids - known.keys())
         if not unknown:
             return {i: known[i] for i in ids}
         if self.files:
             why = f"no speaker for '{unknown[0]}' of {path} ({len(unknown)} such ids)"
             raise DataError(self.files[-1], why, "give every id of the list a speaker")
-        if files:  # enrolment models, for instance
+        if files:  # models without enroll.map, for instance
             logging.warning("%s: no interval, %d ids have no speaker in %s", path, len(unknown), beside)
         return {}
 
@@ -126,6 +130,16 @@ def _merged(paths: Sequence[Path]) -> dict[str, str]:
                 why = f"{utt_id} is speaker {spk_id} here and {speakers[utt_id]} in an earlier file"
                 raise DataError(path, why, "give one speaker to each id")
     return speakers
+
+
+def _of_models(path: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """The speaker of each model in ``path`` whose utterances all have the same."""
+    found = {}
+    for name, utt_ids in read_enroll_map(path).items():
+        speakers = {known.get(utt_id, "") for utt_id in utt_ids}
+        if len(speakers) == 1 and "" not in speakers:
+            found[name] = speakers.pop()
+    return found
 
 
 def _first_part(utt_id: str, separator: str, path: Path) -> str:

@@ -7,7 +7,7 @@ crop from a generator seeded by (seed, epoch, draw, view), so a resumed or re-sh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from speakerlab.errors import AudioError, ConfigError, DataError, SpeakerLabErro
 from speakerlab.frontend.cmvn import apply_cmvn
 from speakerlab.io import audio
 from speakerlab.train.experiment import ExperimentConfig, SamplingConfig
-from speakerlab.types import Float32Array, RecId, Recording, Segment, Utterance
+from speakerlab.types import Float32Array, RecId, Recording, Utterance
 
 TRIES = 5  # places tried in an utterance before it is called silent
 
@@ -131,7 +131,7 @@ class WaveformSource:
             return audio.read(recording, segment, self._frontend.sample_rate).samples
         for attempt in range(TRIES):
             start_s = segment.start_s + rng.uniform(0, room_s)
-            piece = Segment(segment.utt_id, segment.rec_id, start_s, start_s + wanted_s)
+            piece = replace(segment, start_s=start_s, end_s=start_s + wanted_s)
             try:
                 return audio.read(recording, piece, self._frontend.sample_rate).samples
             except AudioError:  # a pause may be digital silence; another place decides

@@ -24,8 +24,8 @@ def path_of(folder: str | Path, name: str) -> Path:
     return Path(folder) / f"{name}{SUFFIX}"
 
 
-def keep(folder: str | None, sources: Sequence[Source]) -> list[str]:
-    """Write the first channel of each source; names of the files, none without a folder.
+def keep(folder: str | None, sources: Sequence[Source], channel: int = 0) -> list[str]:
+    """Write one channel of each source; names of the files, none without a folder.
 
     The clip that names a file is committed afterwards: a kill in between leaves a file that
     ``erasure.retain`` removes.
@@ -45,7 +45,7 @@ def keep(folder: str | None, sources: Sequence[Source]) -> list[str]:
         path = path_of(folder, name)
         with atomic.writing(path):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        audio.write(path, audio.one_channel(source.origin, found, 0))
+        audio.write(path, audio.one_channel(source.origin, found, channel))
         with atomic.writing(path):
             path.chmod(0o600)
         names.append(name)

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from speakerlab.data.contents import Contents
 from speakerlab.io.ark import read_embeddings
+from speakerlab.types import TrialList
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -76,6 +79,29 @@ def test_every_stage_runs_alone_on_what_the_others_left(finished, stage):
     assert done.returncode == 0, done.stderr
     assert f"stage {stage}: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_set_with_models_of_several_utterances_runs_through(finished, toy_data, tmp_path):
+    """Trials of models, as in SRE and CN-Celeb: their map is part of the data dir, in all stages."""
+    work, options, _ = finished
+    shutil.copytree(work / "exp", tmp_path / "exp")
+    models = Contents.load(toy_data / "test")
+    speakers = models.speakers()
+    enrolled = {f"m-{spk_id}": tuple(utt_ids[:2]) for spk_id, utt_ids in speakers.items()}
+    tests = [(spk_id, utt_id) for spk_id, utt_ids in speakers.items() for utt_id in utt_ids[2:]]
+    pairs = [(name, utt_id, name == f"m-{spk_id}") for name in enrolled for spk_id, utt_id in tests]
+    enroll_ids, test_ids, labels = zip(*pairs, strict=True)
+    trials = TrialList(enroll_ids, test_ids, np.array(labels, dtype=np.int8))
+    replace(models, models=enrolled, trials={"trials": trials}).write(tmp_path / "models")
+    options = [*options, "--test-data", tmp_path / "models", "--exp", tmp_path / "exp"]
+    for first, last in ((1, 1), (6, 9)):
+        done = bash("run.sh", *options, "--stage", first, "--stop-stage", last)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "exp/data/models/enroll.map").exists()
+    card = json.loads((tmp_path / "exp/scores/model/models/trials.json").read_text())
+    assert card["enrolment"] == f"{len(enrolled)} models of 2 to 2 utterances, mean-embedding"
+    row = json.loads((tmp_path / "exp/results/metrics.json").read_text())["rows"][0]
+    assert (row["num_targets"], row["intervals"]["num_speakers"]) == (len(tests), len(enrolled))
 
 
 def test_stored_features_and_vad_give_a_system_too(toy_data, tmp_path):

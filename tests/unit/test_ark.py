@@ -40,6 +40,9 @@ def put(folder, entries, scp="feats.scp", ark="feats.ark"):
     return folder / scp
 
 
+GOOD_M, GOOD_V = matrix_bytes(MATRIX, b"F"), vector_bytes(VECTOR, b"F")
+
+
 def write(folder, keys):
     with ArkWriter(folder / "x.ark", folder / "x.scp") as writer:
         for key in keys:
@@ -122,13 +125,15 @@ def test_text_archives(tmp_path):
 def test_ranges_are_cut_with_both_ends(tmp_path):
     scp = put(tmp_path, {"u": matrix_bytes(MATRIX, b"D")})
     where = scp.read_text().split()[1]
-    scp.write_text(f"rows {where}[1:3]\nboth {where}[0:9,1:2]\ncols {where}[,0:0]\nfar {where}[0:10]\n")
+    scp.write_text(
+        f"u-rows {where}[1:3]\nu-both {where}[0:9,1:2]\nu-cols {where}[,0:0]\nu-far {where}[0:10]\n"
+    )
     table = FeatureTable(scp)
-    np.testing.assert_array_equal(table["rows"], MATRIX[1:4])
-    np.testing.assert_array_equal(table["both"], MATRIX[:, 1:])
-    np.testing.assert_array_equal(table["cols"], MATRIX[:, :1])
-    with pytest.raises(DataError, match=r"feats\.scp:4: far: .*range 0:10 of 7"):
-        table["far"]
+    np.testing.assert_array_equal(table["u-rows"], MATRIX[1:4])
+    np.testing.assert_array_equal(table["u-both"], MATRIX[:, 1:])
+    np.testing.assert_array_equal(table["u-cols"], MATRIX[:, :1])
+    with pytest.raises(DataError, match=r"feats\.scp:4: u-far: .*range 0:10 of 7"):
+        table["u-far"]
 
 
 def test_writer_gives_the_bytes_of_kaldi(tmp_path):
@@ -203,15 +208,88 @@ def test_relative_and_moved_archives_are_found(tmp_path, monkeypatch):
         np.testing.assert_array_equal(FeatureTable(tmp_path / scp)["a"], VECTOR.astype("f"))
 
 
-def test_the_working_directory_comes_before_the_scp_folder(tmp_path, monkeypatch):
+def test_a_relative_path_with_two_meanings_is_refused(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     for folder, value in ((tmp_path, 1.0), (tmp_path / "data", 2.0)):
         (folder / "x.ark").write_bytes(b"a " + vector_bytes(np.array([value]), b"F"))
     (tmp_path / "data/x.scp").write_text("a x.ark:2\n")
     monkeypatch.chdir(tmp_path)
-    assert FeatureTable("data/x.scp")["a"].tolist() == [1.0]
+    with pytest.raises(DataError, match=r"x\.scp:1: a: .*/data/x\.ark and .*/x\.ark are different files"):
+        FeatureTable("data/x.scp")["a"]
     monkeypatch.chdir("/")
     assert FeatureTable(tmp_path / "data/x.scp")["a"].tolist() == [2.0]
+    (tmp_path / "data/x.ark").unlink()
+    monkeypatch.chdir(tmp_path)
+    assert FeatureTable("data/x.scp")["a"].tolist() == [1.0]  # as in Kaldi
+
+
+def archives_of_one_name(folder):
+    """exp/train/x.ark and exp/test/x.ark, ids of one length: their offsets agree."""
+    for part, value in (("train", 1.0), ("test", 2.0)):
+        (folder / "exp" / part).mkdir(parents=True)
+        with ArkWriter(folder / f"exp/{part}/x.ark", folder / f"exp/{part}/x.scp") as writer:
+            for number in range(3):
+                writer.write(f"{part:_<5}{number}", np.full(4, value + number / 10))
+    lists = [(folder / f"exp/{part}/x.scp").read_text() for part in ("train", "test")]
+    (folder / "exp/train/all.scp").write_text("".join(lists))
+
+
+def test_of_two_archives_of_one_name_the_right_one_is_read(tmp_path):
+    archives_of_one_name(tmp_path)
+    (tmp_path / "exp").rename(tmp_path / "moved")
+    table = FeatureTable(tmp_path / "moved/train/all.scp")
+    assert [round(float(array[0]), 6) for array in table.values()] == [1.0, 1.1, 1.2, 2.0, 2.1, 2.2]
+    (tmp_path / "moved/test").rename(tmp_path / "moved/elsewhere")
+    table = FeatureTable(tmp_path / "moved/train/all.scp")
+    assert table["train1"][0] == np.float32(1.1)
+    with pytest.raises(DataError, match=r"all\.scp:5: test_1: .*exp/test/x\.ark.* is of 'train1'"):
+        table["test_1"]
+
+
+@pytest.mark.parametrize("value", [vector_bytes, matrix_bytes])
+@pytest.mark.parametrize("last", [0.5, 9.0])  # as bytes these end in "?" and in "A", which an id may
+def test_the_key_before_the_offset_is_compared(tmp_path, value, last):
+    array = np.full((5, 2) if value is matrix_bytes else 5, last)
+    entries = {f"spk1-utt{n}": value(array + n, b"F") for n in range(3)}
+    scp = put(tmp_path, entries)
+    offset = scp.read_text().split()[3].rpartition(":")[2]
+
+    def read(key):
+        (tmp_path / "other.scp").write_text(f"{key} {tmp_path}/feats.ark:{offset}\n")
+        return float(FeatureTable(tmp_path / "other.scp")[key].flat[0])
+
+    assert read("spk1-utt1") == last + 1
+    assert read("sp0.9-spk1-utt1") == read("spk1-utt1-0000-0100") == last + 1  # copies under another id
+    for key in ("spk1-utt2", "utt1", "1", "spk2-utt1", "spk1-utt11", "xspk1-utt1"):
+        with pytest.raises(DataError, match=r"is of 'spk1-utt1'; restore the archive"):
+            read(key)
+
+
+def test_keys_are_found_behind_values_of_every_form(tmp_path):
+    compressed = struct.pack("<ffii", 0, 1, 4, 2)
+    values = {
+        "fm": GOOD_M, "dm": matrix_bytes(MATRIX, b"D"), "fv": GOOD_V, "dv": vector_bytes(VECTOR, b"D"),
+        "cm": b"\0BCM " + compressed + bytes(2 * 8 + 8), "cm2": b"\0BCM2 " + compressed + bytes(16),
+        "cm3": b"\0BCM3 " + compressed + bytes(8), "ints": b"\0B\4" + struct.pack("<i", 3) + bytes(12),
+        "text": b" [ 1 2 ]\n", "rows": b" [\n 1 2\n 3 4 ]\n",
+        "wav": b"RIFF" + struct.pack("<I", 9) + bytes(9),
+        "flac": b"AUDIO\1\5fLaC.", "word": b"yes\n", "end": GOOD_V,
+    }  # fmt: skip
+    put(tmp_path, values)
+    offset = (tmp_path / "feats.scp").read_text().split()[-1].rpartition(":")[2]
+    (tmp_path / "other.scp").write_text(f"copy-end {tmp_path}/feats.ark:{offset}\n")
+    np.testing.assert_array_equal(FeatureTable(tmp_path / "other.scp")["copy-end"], VECTOR.astype("f"))
+
+
+def test_a_text_archive_is_read_in_place_of_its_scp(tmp_path):
+    (tmp_path / "xvector.txt").write_text("a  [ 1 2.5 ]\nb [ 3 4 ]\nm [\n  1 0.5\n  2 -1 ]\n")
+    table = FeatureTable(tmp_path / "xvector.txt")
+    assert list(table) == ["a", "b", "m"]
+    assert table["a"].tolist() == [1, 2.5]
+    assert table["m"].tolist() == [[1, 0.5], [2, -1]]
+    (tmp_path / "xvector.txt").write_text("a [ 1 2.5 ]\nb [ 3 4 ]\na [ 1 2 ]\n")
+    with pytest.raises(DataError, match=r"xvector\.txt:3: a appears twice"):
+        FeatureTable(tmp_path / "xvector.txt")
 
 
 def test_paths_with_spaces_marks_and_windows_line_ends(tmp_path):
@@ -232,9 +310,6 @@ class Trap:
 
     def __reduce__(self):
         return os.mkdir, (str(self.mark),)
-
-
-GOOD_M, GOOD_V = matrix_bytes(MATRIX, b"F"), vector_bytes(VECTOR, b"F")
 
 
 @pytest.mark.parametrize(

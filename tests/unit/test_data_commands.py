@@ -112,6 +112,42 @@ def test_audio_faults_are_found_when_asked_for(folder, capsys):
     assert [line.split(" ")[1] for line in lines[1:]] == ["s1-x:", "s2-x:", "s4-x:"]
 
 
+def test_listed_lengths_are_compared_with_the_audio(folder, capsys):
+    utts = DataDir.load(folder).utt_ids
+    (folder / "segments").write_text("".join(f"{u} {u} 0 {4.3 if u == 's0-x' else -1}\n" for u in utts))
+    lengths = {"utt2dur": {"s0-x": 4.3, "s1-x": 5, "s2-x": 4.09}, "reco2dur": {"s3-x": 3.8, "s4-x": 3.95}}
+    for name, wrong in lengths.items():
+        (folder / name).write_text("".join(f"{u} {wrong.get(u, 4.0)}\n" for u in utts))
+    call(validate_data, folder)
+    capsys.readouterr()
+    with pytest.raises(DataError, match="2 fault"):
+        call(validate_data, folder, "--check-audio")
+    assert [line for line in capsys.readouterr().err.splitlines() if not line.startswith("20")] == [
+        f"{folder}/utt2dur:3: 's1-x' lasts 4.00 s, not 5 s; make utt2dur anew, or remove it",
+        f"{folder}/reco2dur:7: 's3-x' lasts 4.00 s, not 3.8 s; make reco2dur anew, or remove it",
+    ]
+
+
+def test_training_data_are_compared_with_the_test(folder, tmp_path, capsys):
+    subset = tmp_path / "train"
+    (tmp_path / "list").write_text("s0\ns1\n")
+    call(subset_data, folder, subset, "--spk-list", tmp_path / "list")
+    capsys.readouterr()
+    with pytest.raises(DataError, match="4 fault"):
+        call(validate_data, folder, "--train-data", subset)
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("20")]
+    assert [line.split(";")[0] for line in lines] == [
+        *(
+            f"warning: {folder}/utt2spk:{n}: the speaker '{s}' is in {subset}/utt2spk too"
+            for n, s in ((1, "s0"), (3, "s1"))
+        ),
+        *(
+            f"{folder}/wav.scp:{n}: the recording '{u}' is in {subset}/wav.scp too"
+            for n, u in enumerate(("s0-x", "s0-y", "s1-x", "s1-y"), 1)
+        ),
+    ]
+
+
 def test_a_segment_beyond_its_recording_is_found_by_reading(folder, capsys):
     utts = DataDir.load(folder).utt_ids
     (folder / "segments").write_text("".join(f"{u} {u} 0 {9 if u == 's1-x' else 4}\n" for u in utts))

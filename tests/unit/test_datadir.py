@@ -18,8 +18,10 @@ from speakerlab.data.datadir import DataDir
 from speakerlab.data.faults import REPAIR, Faults
 from speakerlab.data.holdout import hold_out
 from speakerlab.data.repair import repair
+from speakerlab.data.trial_checks import check_overlap
 from speakerlab.data.validate import validate
 from speakerlab.errors import DataError
+from speakerlab.io.ark import FeatureTable
 from speakerlab.types import RecId, Recording, Segment, SpkId, TrialList, Utterance, UttId
 
 UTTS = ("u1", "u2", "u3", "u4")
@@ -28,8 +30,8 @@ GOOD = {
     "segments": "u1 r1 0.0 2.0\nu2 r1 2.0 -1\nu3 r2 0 3.5\nu4 r3 0 -1\n",
     "utt2spk": "u1 s1\nu2 s1\nu3 s2\nu4 s3\n",
     "spk2gender": "s1 f\ns2 m\ns3 u\n",
-    "feats.scp": "".join(f"{u} feats.ark:{i}\n" for i, u in enumerate(UTTS)),
-    "vad.scp": "".join(f"{u} vad.ark:{i}\n" for i, u in enumerate(UTTS)),
+    "feats.scp": "".join(f"{u} feats.ark:{3 + 9 * i}\n" for i, u in enumerate(UTTS)),
+    "vad.scp": "".join(f"{u} vad.ark:{3 + 9 * i}\n" for i, u in enumerate(UTTS)),
     "utt2dur": "u1 2.0\nu2 2.0\nu3 3.5\nu4 9\n",
     "reco2dur": "r1 4.0\nr2 3.5\nr3 9\n",
     "trials": "u1 u2 target\nu1 u3 nontarget\n",
@@ -58,11 +60,23 @@ FAULTS = [
     ("utt2spk", GOOD["utt2spk"].replace("u4", " u4"), "utt2spk:4: the line starts with a blank; run"),
     ("utt2spk", GOOD["utt2spk"] + "u4 s1\n", "utt2spk:5: 'u4' is on line 4 already, with another value"),
     ("utt2spk", "u1 s1\nu2 s1\nu4 s3\nu3 s2\n", "utt2spk:4: not in bytewise order (LC_ALL=C sort): 'u3'"),
+    (
+        "spk2utt",
+        "s1 u1\ns2 u3\ns3 u4\n",
+        "spk2utt:1: 's1' and 'u2' belong together here or in utt2spk, not in both",
+    ),
+    ("spk2utt", "s1 u1 u2\ns2 u3\ns3 u4\ns4 u4\n", "spk2utt:4: 's4' and 'u4' belong together here or in"),
     ("spk2gender", GOOD["spk2gender"].replace("m", "male"), "spk2gender:2: 's2' has 'male'; write m, f"),
     ("spk2gender", GOOD["spk2gender"] + "s9 m\n", "spk2gender:4: there is no speaker 's9' in this data dir"),
     ("feats.scp", GOOD["feats.scp"] + "u5 feats.ark:9\n", "feats.scp:5: there is no utterance 'u5' in this"),
-    ("feats.scp", GOOD["feats.scp"][:-15], "feats.scp: utterance 'u4' has no line here; make"),
-    ("vad.scp", GOOD["vad.scp"][:-13], "vad.scp: utterance 'u4' has no line here; make"),
+    ("feats.scp", GOOD["feats.scp"][:-16], "feats.scp: utterance 'u4' has no line here; make"),
+    (
+        "feats.scp",
+        GOOD["feats.scp"].replace(":3\n", ":12\n"),
+        "feats.scp:1: 'u1': {d}/feats.ark:12: the value at",
+    ),
+    ("vad.scp", GOOD["vad.scp"].replace("vad.ark", "gone.ark"), "vad.scp:1: 'u1': gone.ark cannot be read"),
+    ("vad.scp", GOOD["vad.scp"][:-14], "vad.scp: utterance 'u4' has no line here; make"),
     ("utt2dur", GOOD["utt2dur"].replace("9", "nine"), "utt2dur:4: 'u4' has 'nine'; write a length in"),
     ("utt2dur", GOOD["utt2dur"].replace("9", "nan"), "utt2dur:4: 'u4' has 'nan'; write a length in"),
     ("utt2dur", GOOD["utt2dur"].replace("9", "0"), "utt2dur:4: 'u4' has '0'; write a length in"),
@@ -71,17 +85,44 @@ FAULTS = [
     ("trials", GOOD["trials"] + "u1 u9 target\n", "trials:3: 'u9' is not an utterance of"),
     ("trials", GOOD["trials"] + "u1 u2 target\n", "trials:3: this pair is on line 1 already; run"),
     ("trials", GOOD["trials"] + "u1 u2 nontarget\n", "trials:3: this pair is on line 1 already, with"),
+    (
+        "trials",
+        "m1 u2 target\nu9 u2 target\n",
+        "trials:1: neither 'm1' nor another enrolment id is an utterance",
+    ),
+    (
+        "trials",
+        GOOD["trials"] + "u2 u4 target\n",
+        "trials:3: 'u2' and 'u4' are of two speakers in utt2spk, and",
+    ),
+    (
+        "trials",
+        GOOD["trials"] + "u2 u1 nontarget\n",
+        "trials:3: 'u2' and 'u1' are of one speaker in utt2spk, and",
+    ),
+    ("trials", GOOD["trials"] + "u3 u3 target\n", "trials:3: 'u3' is compared with itself; delete"),
     ("trials", GOOD["trials"] + "u2 u3 0\n", "trials:3: 'u2 u3 0' does not fit 'a b target|nontarget'"),
     ("trials_cross", GOOD["trials_cross"] + "u2 u3\r\n", "trials_cross:3: Windows line end; run"),
 ]
-ONLY_VALIDATED = ("there is no file", " s of", "not in bytewise")  # not for load to find
+ONLY_VALIDATED = (
+    "belong together",
+    "in utt2spk, and",
+    "with itself",
+    "there is no file",
+    "the value at",
+    "gone.ark",
+    " s of",
+    "not in bytewise",
+)  # not for load to find
 
 
 def make(folder: Path, changes: dict[str, str | None] | None = None) -> Path:
-    """The good data dir in ``folder`` with ``changes``; audio files are there, and empty."""
+    """The good data dir in ``folder`` with ``changes``; audio files are there and empty, archives in text."""
     (folder / "audio").mkdir(parents=True)
     for name in ("r1.wav", "r 2.wav"):
         (folder / "audio" / name).touch()
+    for name in ("feats.ark", "vad.ark"):
+        (folder / name).write_text("".join(f"{u} [ {i} ]\n" for i, u in enumerate(UTTS)))
     for name, content in {**GOOD, **(changes or {})}.items():
         if content is not None:
             (folder / name).write_bytes(content.encode())
@@ -100,6 +141,7 @@ def lists(contents: Contents) -> dict[str, object]:
         "t": contents.tables,
         "l": trials,
         "d": contents.domain,
+        "m": contents.models,
     }
 
 
@@ -113,6 +155,7 @@ def faults_of(folder: Path, **needs: bool) -> list[str]:
 
 
 def test_a_good_data_dir_has_no_fault(tmp_path):
+    assert faults_of(make(tmp_path / "kaldi", {"spk2utt": "s1 u2 u1\ns2 u3\ns3 u4\n"})) == []
     assert faults_of(make(tmp_path / "d"), need_speakers=True, need_trials=True) == []
 
 
@@ -121,8 +164,8 @@ def test_each_fault_is_found_once_and_what_its_message_promises_is_true(tmp_path
     folder, fault = make(tmp_path / "d", {name: content}), f"{{d}}/{fault}".format(d=tmp_path / "d")
     listed = faults_of(folder)
     assert listed[0].startswith(fault)
-    # a line that does not fit the list it is in has two faults
-    assert len(listed) == 1 + ("u2 u3\r" in (content or ""))
+    # a line that does not fit the list it is in, or contradicts both a line and utt2spk, has two faults
+    assert len(listed) == 1 + any(line in (content or "") for line in ("u2 u3\r", "u1 u2 nontarget"))
     if any(words in fault for words in ONLY_VALIDATED):
         assert Contents.load(folder).data.utt_ids == UTTS
     else:
@@ -191,11 +234,88 @@ def test_trial_lists_have_no_dot_in_their_names(tmp_path):
     assert [file.name for file in DataDir.load(folder).trial_lists()] == ["trials", "trials_cross"]
 
 
+# --- models of several utterances
+
+
+MODELS = {"enroll.map": "m1 u1 u2\nm3 u3\n", "trials": "m1 u4 nontarget\nm3 u4 nontarget\n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("enroll.map", "m1 u1 u2 u1\nm3 u3\n", "enroll.map:1: model m1 has an utterance twice"),
+        ("enroll.map", "m1 u1 u2\nm3 u9\n", "enroll.map:2: model 'm3' has 'u9', which is not an utterance"),
+        ("enroll.map", "m1 u1 u2\nm3 u3\nu1 u2\n", "enroll.map:3: model 'u1' has the id of an utterance"),
+        ("enroll.map", "m1 u1 u2 u3\nm3 u3\n", "enroll.map:1: model 'm1' has utterances of 's1' and of 's2'"),
+        ("enroll.map", "m1 u1 u2\n", "trials:2: 'm3' is no model of enroll.map; add it there"),
+        ("enroll.map", "m1 u1 u4\nm3 u3\n", "enroll.map:1: model 'm1' has utterances of 's1' and of 's3'"),
+        (
+            "trials",
+            "m1 u1 target\nm3 u4 nontarget\n",
+            "trials:1: the model 'm1' is compared with 'u1', a part",
+        ),
+        (
+            "trials",
+            "m1 u3 target\nm3 u4 nontarget\n",
+            "trials:1: 'm1' and 'u3' are of two speakers in utt2spk",
+        ),
+        (
+            "trials",
+            "m1 u4 nontarget\nu1 u4 nontarget\n",
+            "trials: enrolment ids are models of enroll.map on some",
+        ),
+    ],
+)
+def test_faults_of_models_are_named(tmp_path, name, content, fault):
+    folder = make(tmp_path / "d", MODELS)
+    assert faults_of(folder, need_trials=True) == []
+    (folder / name).write_text(content)
+    assert any(line.startswith(f"{folder}/{fault}") for line in faults_of(folder))
+    assert not any("drop" in line for line in faults_of(folder))  # nothing here is repaired by deleting it
+
+
+def test_models_follow_their_utterances_and_are_never_repaired_away(tmp_path):
+    contents = Contents.load(make(tmp_path / "d", MODELS))
+    assert contents.models == {"m1": ("u1", "u2"), "m3": ("u3",)}
+    some = subset.of_utterances(contents, {"u1", "u3", "u4"})
+    assert some.models == {"m3": ("u3",)}
+    assert list(some.trials["trials"].enroll_ids) == ["m3"]
+    assert all(not part.models and not part.trials for part in subset.split(contents, 2))
+    both = combine([with_prefix(contents, "a-"), contents])
+    both.write(tmp_path / "both")
+    assert Contents.load(tmp_path / "both").models["a-m1"] == ("a-u1", "a-u2")
+    assert len(Contents.load(tmp_path / "both").trials["trials"]) == 4
+    other = replace(with_prefix(contents, "b-"), models={"m1": ("b-u2",)}, trials={})
+    with pytest.raises(DataError, match=r"enroll\.map: 'm1' differs in a data dir before"):
+        combine([contents, other])
+    repair(tmp_path / "d", tmp_path / "fixed")
+    assert lists(Contents.load(tmp_path / "fixed")) == lists(contents)
+    (tmp_path / "d/feats.scp").write_text(GOOD["feats.scp"].replace("u2 feats.ark:12\n", ""))
+    with pytest.raises(DataError, match=r"enroll\.map: model 'm1' has an utterance that must be left out"):
+        repair(tmp_path / "d", tmp_path / "fixed2")
+    assert not (tmp_path / "fixed2").exists()
+
+
+def test_what_a_test_shares_with_training(tmp_path):
+    folder = make(tmp_path / "test")
+    train = make(tmp_path / "train", dict.fromkeys(GOOD) | {
+        "wav.scp": f"x {tmp_path}/other.wav\ny {folder}/audio/r 2.wav\n", "utt2spk": "x s1\ny s9\n"
+    })  # fmt: skip
+    faults, warnings = Faults(), Faults()
+    check_overlap(Contents.load(folder), DataDir.load(train), faults, warnings)
+    assert [line.split(";")[0] for line in faults.lines()] == [
+        f"{folder}/wav.scp:2: the recording 'r2' is in {train}/wav.scp too"
+    ]
+    assert [line.split(";")[0] for line in warnings.lines()] == [
+        f"{folder}/utt2spk:1: the speaker 's1' is in {train}/utt2spk too"
+    ]
+
+
 # --- repair
 
 
 def test_repair_drops_utterances_with_all_that_refers_to_them_and_counts(tmp_path):
-    changes = {"segments": GOOD["segments"].replace("r1 2.0", "r9 2.0"), "feats.scp": GOOD["feats.scp"][:-15]}
+    changes = {"segments": GOOD["segments"].replace("r1 2.0", "r9 2.0"), "feats.scp": GOOD["feats.scp"][:-16]}
     folder = make(tmp_path / "d", changes)
     faults = repair(folder, tmp_path / "out")
     assert len(faults) == 2
@@ -235,7 +355,13 @@ def test_an_older_data_dir_is_replaced_and_other_files_stay(tmp_path):
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain/wav.scp").write_text("a /a.wav\n")
     Contents.load(tmp_path / "plain").write(out)
-    assert sorted(file.name for file in out.iterdir()) == ["audio", "notes", "wav.scp"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "audio",
+        "feats.ark",
+        "notes",
+        "vad.ark",
+        "wav.scp",
+    ]
 
 
 def test_a_killed_write_leaves_no_data_dir(tmp_path):
@@ -386,6 +512,28 @@ def test_combining_with_prefixes_keeps_all_apart(tmp_path):
     assert out.tables["spk2gender"]["b-s2"] == "m"
     assert (out.trials["trials"].enroll_ids[2], out.trials["trials"].test_ids[3]) == ("b-u1", "b-u3")
     assert faults_of(tmp_path / "out") == []
+
+
+def test_arrays_follow_their_utterances_into_every_kind_of_copy(tmp_path, monkeypatch):
+    """Features, VAD and embeddings with relative paths, as written, cut and put together elsewhere."""
+    parts = []
+    for first, name in enumerate("ab"):
+        folder = make(tmp_path / name, {"embeddings.scp": GOOD["feats.scp"].replace("feats", "emb")})
+        (folder / "emb.ark").write_text("".join(f"{u} [ {i} ]\n" for i, u in enumerate(UTTS, 5 + first)))
+        parts.append(Contents.load(folder))
+    monkeypatch.chdir("/")
+    whole = combine([with_prefix(part, f"{part.data.path.name}-") for part in parts])
+    copies = {"whole": whole, "some": subset.of_utterances(whole, {"a-u2", "b-u3"})}
+    copies |= {f"part{n}": part for n, part in enumerate(subset.split(whole, 3))}
+    for name, copy in copies.items():
+        copy.write(tmp_path / name)
+        assert faults_of(tmp_path / name) == []
+        for scp, start in (("feats.scp", 0), ("vad.scp", 0), ("embeddings.scp", 5)):
+            table = FeatureTable(tmp_path / name / scp)
+            assert list(table) == list(copy.data.utt_ids)
+            for utt_id, array in table.items():
+                shift = (utt_id[0] == "b") * (scp == "embeddings.scp")
+                assert array.tolist() == [start + shift + UTTS.index(utt_id[2:])]
 
 
 def test_a_recording_without_utterance_does_not_become_one(tmp_path):

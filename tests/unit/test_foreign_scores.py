@@ -17,6 +17,15 @@ NIST_KEY = (
     "modelid\tsegmentid\tside\ttargettype\tgender\n"
     "b\ty\ta\ttarget\tmale\na\tx\ta\ttarget\tmale\na\ty\ta\tnontarget\tmale\nb\tx\ta\tnontarget\tmale\n"
 )
+NIST_2010 = "".join(
+    f"core n core m {a} {b} a t {score}\n" for a, b, score in map(str.split, KALDI.splitlines())
+)
+VOXSRC = "0.5 a x\n-1e-3 a y\n0.25 b x\n2 b y\n"
+LABEL_FIRST = "1 a x 0.5\n0 a y -1e-3\n0 b x 0.25\n1 b y 2\n"
+SCORE_FIRST = "0.5 a x target\n-1e-3 a y nontarget\n0.25 b x nontarget\n2 b y target\n"
+SRE08_KEY = (
+    "model,segment,channel,type,c1\nb,y,a,target,Y\na,x,a,target,N\na,y,a,nontarget,N\nb,x,a,nontarget,Y\n"
+)
 TRIALS = "b y target\na x target\na y nontarget\nb x nontarget\n"
 EXPECTED = {("a", "x"): (0.5, 1), ("a", "y"): (-0.001, 0), ("b", "x"): (0.25, 0), ("b", "y"): (2.0, 1)}
 
@@ -40,9 +49,23 @@ def content(table):
         (THREE_D_SPEAKER, "3d-speaker"),
         (THREE_D_SPEAKER.replace(" 1 ", " target ").replace(" 0 ", " nontarget "), "3d-speaker"),
         (NIST, "nist"),
+        (NIST.replace("segmentid", "segment"), "nist"),
+        (NIST_2010, "nist-2010"),
+        (VOXSRC, "voxsrc"),
+        (LABEL_FIRST, "label-first"),
+        (SCORE_FIRST, "score-first"),
     ],
 )
-@pytest.mark.parametrize(("trials", "name"), [(TRIALS, "trials"), (NIST_KEY, "key.tsv")])
+@pytest.mark.parametrize(
+    ("trials", "name"),
+    [
+        (TRIALS, "trials"),
+        (NIST_KEY, "key.tsv"),
+        (NIST_KEY.replace("segmentid", "segment"), "sre16.tsv"),
+        (SRE08_KEY, "sre08.key"),
+        (SRE08_KEY.partition("\n")[2], "bare.csv"),
+    ],
+)
 def test_each_format_is_recognised_and_ordered_as_the_list(tmp_path, text, form, trials, name):
     path = write(tmp_path, "scores", text)
     assert foreign_scores.recognise(path) == form
@@ -54,7 +77,7 @@ def test_each_format_is_recognised_and_ordered_as_the_list(tmp_path, text, form,
     assert content(table) == EXPECTED
 
 
-@pytest.mark.parametrize("text", [WESPEAKER, WESPEAKER_NORM, THREE_D_SPEAKER])
+@pytest.mark.parametrize("text", [WESPEAKER, WESPEAKER_NORM, THREE_D_SPEAKER, LABEL_FIRST, SCORE_FIRST])
 def test_labels_in_the_file_make_a_list_needless(tmp_path, text):
     assert content(foreign_scores.read(write(tmp_path, "x.score", text))) == EXPECTED
 
@@ -62,6 +85,23 @@ def test_labels_in_the_file_make_a_list_needless(tmp_path, text):
 def test_labels_of_the_file_serve_a_list_without(tmp_path):
     trials = foreign_scores.read_trial_list(write(tmp_path, "trials", "b y\na x\na y\nb x\n"))
     assert content(foreign_scores.read(write(tmp_path, "x.score", WESPEAKER), trials)) == EXPECTED
+
+
+def test_scores_before_or_behind_ids_that_are_numbers(tmp_path):
+    trials = foreign_scores.read_trial_list(
+        write(tmp_path, "trials", "1001 2001 target\n1002 2001 nontarget\n")
+    )
+    for text in ("1001 2001 0.5\n1002 2001 0.25\n", "0.5 1001 2001\n0.25 1002 2001\n"):
+        table = foreign_scores.read(write(tmp_path, "scores", text), trials)
+        assert table.scores.tolist() == [0.5, 0.25]
+
+
+def test_both_sides_of_a_conversation_in_files_of_sre08(tmp_path):
+    key = "10,seg,a,target,Y\n10,seg,b,nontarget,Y\n"
+    trials = foreign_scores.read_trial_list(write(tmp_path, "key", key))
+    assert trials.test_ids == ["seg", "seg:b"]
+    text = "short2 n short3 f 10 seg b f -1.5\nshort2 n short3 f 10 seg a t 2.5\n"
+    assert foreign_scores.read(write(tmp_path, "out", text), trials).scores.tolist() == [2.5, -1.5]
 
 
 def test_voxceleb_lists_name_files(tmp_path):

@@ -351,6 +351,30 @@ def test_wespeaker_weights_and_front_end(wespeaker):
     assert not load_model(path).config.cmvn.mean
 
 
+def test_a_wespeaker_experiment_as_training_leaves_it(wespeaker, tmp_path):
+    """``models/`` beside the description: the description tells, not the names in the folder."""
+    path, state = wespeaker
+    exp = path / "exp"
+    (exp / "models").mkdir(parents=True)
+    (path / "config.yaml").rename(exp / "config.yaml")
+    (path / "avg_model.pt").rename(exp / "models/avg_model.pt")
+    other = {key: value + 1 if value.is_floating_point() else value for key, value in state.items()}
+    torch.save({**other, "projection.weight": torch.zeros(3, 8)}, exp / "models/model_149.pt")
+    for given in (exp, exp / "models", exp / "models/avg_model.pt"):
+        same_weights(load_model(given), state)
+    assert load_model(exp).card["provenance"]["format"] == "wespeaker"
+    same_weights(load_model(exp / "models/model_149.pt"), other)
+    (exp / "models/avg_model.pt").unlink()
+    for given in (exp, exp / "models"):
+        with pytest.raises(
+            DataError, match=r"WeSpeaker model \(config\.yaml\) without avg_model\.pt, here or in models"
+        ):
+            load_model(given)
+    (exp / "config.yaml").write_text("model: [")
+    with pytest.raises(ConfigError, match=r"config\.yaml: while parsing"):
+        load_model(exp)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

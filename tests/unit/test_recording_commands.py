@@ -175,6 +175,30 @@ def test_embed_prints_kaldis_text_form(run):
     assert found["audio"]["sample_rate"] == RATE
 
 
+def test_the_channel_of_a_call_is_an_option(run, folder):
+    """Two talkers on the two channels of one recording: each command listens to the one that it is told."""
+    talkers = [soundfile.read(folder / f"{name}.wav", dtype="int16")[0] for name in ("a0", "b0")]
+    size = min(map(len, talkers))
+    soundfile.write(folder / "call.wav", np.stack([one[:size] for one in talkers], axis=1), RATE)
+    for name, one in zip("ab", talkers, strict=True):
+        soundfile.write(folder / f"{name}-cut.wav", one[:size], RATE)
+    scores = []
+    for channel, name in enumerate("ab"):
+        told = json.loads(run("verify", "call.wav", "call.wav", "--channel", str(channel), "--json")[1])
+        assert [one["channel"] for one in told["audio"]] == [channel] * 2
+        heard = run("embed", "call.wav", "--channel", str(channel))[1].split()[1:]
+        assert heard == run("embed", f"{name}-cut.wav")[1].split()[1:]
+        assert run("enroll", name, "call.wav", "--channel", str(channel), "--voiceprints", "call.db")[0] == 0
+        scores.append(run("identify", f"{name}-cut.wav", "--voiceprints", "call.db", "--json")[1])
+    assert json.loads(scores[0])["nearest"] == "a"
+    assert json.loads(scores[1])["score"] == pytest.approx(1.0, abs=1e-5)
+    found = json.loads(run("identify", "call.wav", "--channel", "1", "--voiceprints", "call.db", "--json")[1])
+    assert found["nearest"] == "b"
+    status, _, err = run("embed", "call.wav", "--channel", "2")
+    assert (status, "has no channel 2; it has 2, counted from 0" in err) == (1, True)
+    assert run("verify", "a0.wav", "b0.wav", "--channel", "-1")[0] == 2
+
+
 def test_embed_takes_the_backends_of_the_step(run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     torch_said, onnx_said = (

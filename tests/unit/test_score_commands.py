@@ -216,6 +216,23 @@ def test_models_of_several_utterances(corpus):
     assert float(rows[0][2]) == pytest.approx(model @ unit["s0-2"] / np.linalg.norm(model), abs=3e-7)
 
 
+def test_the_map_of_a_data_dir_is_found_and_gives_intervals(corpus, capsys):
+    (corpus / "enroll.map").write_text("".join(f"m{n} s{n}-0 s{n}-1\n" for n in range(6)))
+    pairs = [(m, t) for m in range(6) for t in range(6)]
+    words = ("nontarget", "target")
+    (corpus / "trials").write_text("".join(f"m{m} s{t}-2 {words[m == t]}\n" for m, t in pairs))
+    assert "; 6 models of 2 to 2 utterances, mean-embedding; " in score(corpus)[0]
+    found = (corpus / "scores").read_text()
+    score(corpus, "--enroll-map", corpus / "enroll.map")
+    assert (corpus / "scores").read_text() == found
+    metrics(corpus, "--num-draws", 9, "--json", corpus / "metrics.json")
+    assert json.loads((corpus / "metrics.json").read_text())["rows"][0]["intervals"]["num_speakers"] == 6
+    (corpus / "trials").write_text(
+        "s0-0 s0-2 target\ns1-0 s0-2 nontarget\n"
+    )  # a list of utterances beside it
+    assert "; models of one utterance; " in score(corpus)[0]
+
+
 @pytest.mark.parametrize("rule", ["mean-embedding", "mean-score", "max-score"])
 def test_the_rule_of_models_is_an_option_and_is_said(corpus, rule):
     (corpus / "enroll.map").write_text("m0 s0-0 s0-1\nm1 s1-0 s1-1 s1-2\n")

@@ -18,7 +18,7 @@ from speakerlab.voiceprint.sources.listing import Lister, Listing
 # of what io.audio reads; raw PCM, which states no rate, is no such file
 SUFFIXES = {
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64",
-    ".rf64", ".sph", ".webm", ".mka", ".mkv", ".mp4", ".m4a",
+    ".rf64", ".sph", ".webm", ".mka", ".mkv", ".mp4", ".m4a", ".mov", ".3gp", ".amr", ".aac", ".wma",
 }  # fmt: skip
 SHOWN = 3  # files named of those that are no audio
 
