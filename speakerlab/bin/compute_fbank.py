@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from speakerlab import config, logs
@@ -67,10 +68,13 @@ def write_frames(
                 samples = audio.read(data.recordings[segment.rec_id], segment, frontend.sample_rate).samples
                 if not frontend.num_frames(len(samples)):
                     raise AudioError(utt_id, f"{len(samples)} samples are shorter than one frame")
+                values = compute(torch.from_numpy(samples)).numpy()
+                if not np.isfinite(values).all():
+                    raise AudioError(utt_id, f"NaN or Inf {name}")
             except AudioError as error:
                 yield utt_id, error
             else:
-                yield utt_id, compute(torch.from_numpy(samples)).numpy()
+                yield utt_id, values
 
     made_from = {**fingerprint(arguments.data_dir), **{key: str(value) for key, value in settings.items()}}
     store = PartStore(arguments.out_dir, name, data.utt_ids, made_from)

@@ -75,6 +75,10 @@ class FeatureTable(Mapping[str, npt.NDArray[Any]]):
         """Whether the scp lists ``key``; the archive is not looked at."""
         return key in self._entries
 
+    def where(self, key: str) -> str:
+        """Scp and archive of ``key``, for messages."""
+        return f"{self.path}: {self._entries[key]}"
+
     def _find(self, key: str, written: str) -> Path:
         """Where the archive ``written`` in the scp is."""
         if written not in self._arks:

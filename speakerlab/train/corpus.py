@@ -70,6 +70,7 @@ class TrainCorpus:
             FeatureTable(self.data.path / "feats.scp"),
             self.data.utterances,
             frontend.num_frames(round(config.sampling.crop_s * frontend.sample_rate)),
+            frontend.dim,
             FeatureTable(self.data.path / "vad.scp") if use_vad else None,
         )
         return CropDataset(source, self.spk_classes(), len(self.speakers), config)

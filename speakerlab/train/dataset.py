@@ -19,7 +19,8 @@ from speakerlab.augment.spec_augment import spec_augment
 from speakerlab.augment.speed import change_speed
 from speakerlab.errors import AudioError, ConfigError, DataError, SpeakerLabError
 from speakerlab.frontend.cmvn import apply_cmvn
-from speakerlab.io import audio
+from speakerlab.io import audio, stored
+from speakerlab.io.ark import FeatureTable
 from speakerlab.train.experiment import ExperimentConfig, SamplingConfig
 from speakerlab.types import Float32Array, RecId, Recording, Segment, Utterance
 
@@ -61,6 +62,9 @@ class CropSampler:
         self.epoch = 0
         if batch_size % (config.views * world):
             raise ConfigError("train", [f"batch_size: {batch_size} is no multiple of {config.views * world}"])
+        if batch_size < 2 * world:
+            why = f"batch_size: {batch_size} leaves one crop to each of {world} processes; give two"
+            raise ConfigError("train", [why])
         if len(self) == 0:
             raise DataError("training data", f"{self._num_crops} crops do not fill a batch of {batch_size}")
 
@@ -91,6 +95,10 @@ class CropSource(Protocol):
         """Speed factors; each besides the first makes new classes."""
         ...
 
+    def name(self, utt: int) -> str:
+        """The id of utterance ``utt``."""
+        ...
+
     def crop(self, utt: int, speed: float, rng: np.random.Generator) -> torch.Tensor:
         """Raw features [T, F] of a random crop of utterance ``utt`` at ``speed``."""
         ...
@@ -112,6 +120,10 @@ class WaveformSource:
         self.speeds: Sequence[float] = config.sampling.speeds
         self._frontend = config.frontend.build()
         self._augmenter = augmenter
+
+    def name(self, utt: int) -> str:
+        """See ``CropSource``."""
+        return str(self._utterances[utt].utt_id)
 
     def crop(self, utt: int, speed: float, rng: np.random.Generator) -> torch.Tensor:
         """See ``CropSource``; an utterance shorter than the crop is repeated."""
@@ -147,20 +159,25 @@ class FeatureSource:
 
     def __init__(
         self,
-        feats: Mapping[str, Float32Array],
+        feats: FeatureTable,
         utterances: Sequence[Utterance],
         crop_frames: int,
-        voiced: Mapping[str, Float32Array] | None = None,
+        dim: int,
+        voiced: FeatureTable | None = None,
     ) -> None:
         self._feats, self._utterances, self._voiced = feats, utterances, voiced
-        self._crop_frames = crop_frames
+        self._crop_frames, self._dim = crop_frames, dim
+
+    def name(self, utt: int) -> str:
+        """See ``CropSource``."""
+        return str(self._utterances[utt].utt_id)
 
     def crop(self, utt: int, speed: float, rng: np.random.Generator) -> torch.Tensor:  # noqa: ARG002
         """See ``CropSource``; an utterance shorter than the crop is repeated."""
         utt_id = self._utterances[utt].utt_id
-        feats = self._feats[utt_id]
+        feats = stored.features(self._feats, utt_id, self._dim)
         if self._voiced is not None:
-            feats = feats[self._voiced[utt_id] > 0]
+            feats = stored.speech(utt_id, feats, stored.voiced(self._voiced, utt_id))
         if len(feats) == 0:
             raise AudioError(utt_id, "no frame of speech")
         feats = np.tile(feats, (-(-self._crop_frames // len(feats)), 1))
@@ -204,6 +221,10 @@ class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int] | SpeakerLab
         rng = np.random.default_rng((*draw, key.view + 1))
         feats = self.source.crop(key.utt, self.source.speeds[copy], rng)
         feats = apply_cmvn(feats, self.config.cmvn)
+        if not torch.isfinite(feats).all():
+            raise AudioError(
+                self.source.name(key.utt), "NaN or Inf features after front end and normalisation"
+            )
         feats = spec_augment(feats, self.config.augment.spec_augment, rng)
         return feats, int(self.spk_classes[key.utt]) + copy * self.num_speakers
 

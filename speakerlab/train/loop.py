@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from speakerlab import logs
-from speakerlab.errors import DataError, SpeakerLabError
+from speakerlab.errors import ConfigError, DataError, SpeakerLabError
 from speakerlab.io import atomic
 from speakerlab.train import checkpoint, schedule
 from speakerlab.train.dataset import CropDataset, CropSampler, collate
@@ -126,8 +126,13 @@ class Trainer:
     ) -> None:
         self.config, self.sampler, self.exp_dir, self.device = config, sampler, exp_dir, device
         self.rank, self.world = rank, world
-        self.feat_dim = int(config.frontend.build().dim)
+        frontend = config.frontend.build()
+        self.feat_dim = int(frontend.dim)
         self.criterion = Criterion(config, self.feat_dim, dataset.num_classes).to(device)
+        frames = frontend.num_frames(round(config.sampling.crop_s * frontend.sample_rate))
+        if frames < self.model.min_frames:
+            why = f"crop_s: {frames} frames of features; the network needs {self.model.min_frames}"
+            raise ConfigError("sampling", [why])
         sharded: Sequence[str] = getattr(self.criterion.loss, "SHARDED", ()) if world > 1 else ()
         self.shards = [self.criterion.loss.get_parameter(name) for name in sharded]
         self.parallel = distribute(self.criterion, sharded) if world > 1 else self.criterion
@@ -238,7 +243,8 @@ class Trainer:
             loss, hits = self.parallel(feats, labels)
         if not torch.isfinite(loss):
             raise SpeakerLabError(
-                f"loss is {loss.item()} in epoch {self.epoch + 1}, batch {step + 1}; lower optimizer.lr"
+                f"loss is {loss.item()} in epoch {self.epoch + 1}, batch {step + 1}, of features up to "
+                f"{feats.abs().max().item():.3g}; lower optimizer.lr"
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
