@@ -24,6 +24,8 @@ from speakerlab.io.ark import FeatureTable
 from speakerlab.train.experiment import ExperimentConfig, SamplingConfig
 from speakerlab.types import Float32Array, RecId, Recording, Segment, Utterance
 
+OTHERS = 1 << 30  # a seed no view has, for the utterances that stand in for unusable ones
+MAX_OTHERS = 50
 TRIES = 5  # places tried in an utterance before it is called silent
 
 
@@ -185,51 +187,89 @@ class FeatureSource:
         return torch.from_numpy(feats[start : start + self._crop_frames].copy())
 
 
+class Batch(NamedTuple):
+    """Crops [B, T, F] with their labels [B], and why other utterances than those drawn had to stand in."""
+
+    feats: torch.Tensor
+    labels: torch.Tensor
+    failures: dict[str, str]
+
+
 @dataclass(frozen=True)
-class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int] | SpeakerLabError]):
+class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
     """Normalised crops [T, F] and their class: speaker, or speaker at another speed.
 
     Attributes:
         spk_classes: class of each utterance's speaker at speed 1.
         num_speakers: speed number k adds k * num_speakers to the class.
+        left_out: ids of utterances that give no crops: others take their place in every batch.
+        max_fail_rate: share of the utterances that may turn out to be unusable; above 0, others also take the
+            place of these.
     """
 
     source: CropSource
     spk_classes: npt.NDArray[np.int64]
     num_speakers: int
     config: ExperimentConfig
+    left_out: frozenset[str] = frozenset()
+    max_fail_rate: float = 0.0
 
     @property
     def num_classes(self) -> int:
         """Speakers times speeds."""
         return self.num_speakers * len(self.source.speeds)
 
-    def __getitem__(self, key: CropKey) -> tuple[torch.Tensor, int] | SpeakerLabError:
-        """The crop ``key`` names, the same at every call; or why there is none.
+    def __getitem__(self, key: CropKey) -> tuple[torch.Tensor, int]:
+        """The crop ``key`` names, the same at every call.
 
-        The error is returned: one raised in a loader process would arrive as a RuntimeError with its
-        traceback for a message.
+        Raises:
+            AudioError: its utterance cannot be used.
         """
-        try:
-            return self._crop(key)
-        except SpeakerLabError as error:
-            return error
-
-    def _crop(self, key: CropKey) -> tuple[torch.Tensor, int]:
         draw = (self.config.seed, key.epoch, key.draw)
         copy = int(np.random.default_rng(draw).integers(len(self.source.speeds)))  # for all views
         rng = np.random.default_rng((*draw, key.view + 1))
         feats = self.source.crop(key.utt, self.source.speeds[copy], rng)
         feats = apply_cmvn(feats, self.config.cmvn)
         if not torch.isfinite(feats).all():
-            raise AudioError(
-                self.source.name(key.utt), "NaN or Inf features after front end and normalisation"
-            )
+            raise AudioError(self.source.name(key.utt), "NaN or Inf features after the front end and CMVN")
         feats = spec_augment(feats, self.config.augment.spec_augment, rng)
         return feats, int(self.spk_classes[key.utt]) + copy * self.num_speakers
 
+    def __getitems__(self, keys: Sequence[CropKey]) -> Batch | SpeakerLabError:
+        """The batch of ``keys``, which the loader asks for as a whole; or why there is none.
 
-def collate(crops: list[tuple[torch.Tensor, int] | SpeakerLabError]) -> Any:
-    """A batch [B, T, F] with labels [B], or the first error among ``crops``."""
-    errors = [crop for crop in crops if isinstance(crop, SpeakerLabError)]
-    return errors[0] if errors else torch.utils.data.default_collate(crops)
+        The error is returned: one raised in a loader process would arrive as a RuntimeError with its
+        traceback for a message.
+        """
+        failures: dict[str, str] = {}
+        crops: dict[CropKey, tuple[torch.Tensor, int]] = {}
+        draws: dict[int, list[CropKey]] = {}
+        for key in keys:
+            draws.setdefault(key.draw, []).append(key)
+        try:
+            for group in draws.values():
+                crops.update(zip(group, self._views(group, failures), strict=True))
+        except SpeakerLabError as error:
+            return error
+        feats, labels = zip(*(crops[key] for key in keys), strict=True)
+        return Batch(torch.stack(feats), torch.tensor(labels), failures)
+
+    def _views(self, keys: Sequence[CropKey], failures: dict[str, str]) -> list[tuple[torch.Tensor, int]]:
+        """The crops of all views of one draw: where an utterance cannot be used, of another one."""
+        draw = (self.config.seed, keys[0].epoch, keys[0].draw)
+        others = np.random.default_rng((*draw, OTHERS)).integers(len(self.spk_classes), size=MAX_OTHERS)
+        for utt in (keys[0].utt, *others.tolist()):
+            if self.source.name(utt) in self.left_out:
+                continue
+            try:
+                return [self[key._replace(utt=utt)] for key in keys]
+            except AudioError as error:
+                if not self.max_fail_rate:
+                    raise
+                failures[error.name] = " ".join(error.why.split())
+        raise DataError("training data", f"{MAX_OTHERS} utterances drawn in a row cannot be used")
+
+
+def collate(batch: Any) -> Any:
+    """What the loader hands on: ``CropDataset`` makes whole batches."""
+    return batch

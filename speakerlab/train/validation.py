@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from speakerlab.data.datadir import DataDir
 from speakerlab.data.tables import read_trials
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.inputs import UtteranceInputs
-from speakerlab.errors import DataError
+from speakerlab.errors import AudioError, DataError
 from speakerlab.hub.bundle import EmbedderConfig
 from speakerlab.metrics.detection import detection
 from speakerlab.types import Float32Array, ScoreTable, TrialList
@@ -33,11 +35,20 @@ class ValidationSet:
     trials: TrialList
 
     @classmethod
-    def load(cls, path: Path, config: EmbedderConfig, *, feats_type: str, use_vad: bool) -> ValidationSet:
-        """Read the data dir ``path`` with its ``trials``.
+    def load(
+        cls,
+        path: Path,
+        config: EmbedderConfig,
+        *,
+        feats_type: str,
+        use_vad: bool,
+        max_fail_rate: float = 0.0,
+    ) -> ValidationSet:
+        """Read the data dir ``path`` with its ``trials``, without those of utterances that cannot be used.
 
         Raises:
-            DataError: no trials; AudioError: an utterance cannot be used.
+            DataError: no trials.
+            AudioError: more utterances than ``max_fail_rate`` allows cannot be used: the first.
         """
         data = DataDir.load(path)
         if not (path / "trials").exists():
@@ -45,11 +56,22 @@ class ValidationSet:
         trials = read_trials(path / "trials")
         extractor = Extractor(config, config.model.build(feat_dim=config.frontend.build().dim))
         inputs = UtteranceInputs(data, extractor, feats_type=feats_type, use_vad=use_vad)
-        feats = [inputs[utterance] for utterance in data.utterances]
-        rows = {str(utt_id): row for row, utt_id in enumerate(data.utt_ids)}
+        feats: dict[str, Float32Array] = {}
+        failures: list[AudioError] = []
+        for utterance in data.utterances:
+            try:
+                feats[str(utterance.utt_id)] = inputs[utterance]
+            except AudioError as error:
+                failures.append(error)
+                if len(failures) > max_fail_rate * len(data.utterances):
+                    raise
+                logging.warning("validation: %s; its trials are left out", error)
+        if failures:
+            trials = _of_ids(trials, feats.keys())
+        rows = {utt_id: row for row, utt_id in enumerate(feats)}
         enroll_rows = np.array([rows[i] for i in trials.enroll_ids])
         test_rows = np.array([rows[i] for i in trials.test_ids])
-        return cls(config, tuple(feats), enroll_rows, test_rows, trials)
+        return cls(config, tuple(feats.values()), enroll_rows, test_rows, trials)
 
     def eer(self, model: torch.nn.Module) -> float:
         """EER of cosine scores after subtracting the set's mean embedding; ``model`` stays where it is."""
@@ -60,3 +82,11 @@ class ValidationSet:
         matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
         scores = np.einsum("nd,nd->n", matrix[self.enroll_rows], matrix[self.test_rows])
         return detection(ScoreTable(self.trials, scores.astype(np.float64))).eer
+
+
+def _of_ids(trials: TrialList, ids: Collection[str]) -> TrialList:
+    """The trials between ``ids``."""
+    pairs = enumerate(zip(trials.enroll_ids, trials.test_ids, strict=True))
+    kept = [place for place, (enroll_id, test_id) in pairs if enroll_id in ids and test_id in ids]
+    enroll_ids, test_ids = ([side[k] for k in kept] for side in (trials.enroll_ids, trials.test_ids))
+    return TrialList(enroll_ids, test_ids, trials.labels[kept], trials.name)

@@ -50,7 +50,9 @@ def experiment():
 
 def crop(folder, use_vad=False):
     config = experiment()
-    return TrainCorpus.load(folder).feature_dataset(config, use_vad=use_vad)[CropKey(0, 0, 0)]
+    dataset = TrainCorpus.load(folder).feature_dataset(config, use_vad=use_vad)
+    batch = dataset.__getitems__([CropKey(0, 0, 0)])
+    return batch if isinstance(batch, AudioError) else (batch.feats[0], batch.labels[0])
 
 
 def extracted(folder, use_vad=False):
