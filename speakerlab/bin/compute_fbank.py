@@ -18,6 +18,7 @@ import torch
 
 from speakerlab import config, logs
 from speakerlab.bin import entry
+from speakerlab.data import sources
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.fingerprint import fingerprint
 from speakerlab.errors import AudioError
@@ -77,7 +78,7 @@ def write_frames(
                 yield utt_id, values
 
     made_from = {**fingerprint(arguments.data_dir), **{key: str(value) for key, value in settings.items()}}
-    store = PartStore(arguments.out_dir, name, data.utt_ids, made_from)
+    store = PartStore(arguments.out_dir, name, data.utt_ids, made_from, [sources.audio(data)])
     store.check_or_claim()
     todo = store.pending(arguments.job, arguments.num_jobs)
     for part in logs.progress(todo, name, total=len(todo)):

@@ -18,6 +18,7 @@ import torch
 from speakerlab import config as config_io
 from speakerlab.augment.pipeline import Augmenter
 from speakerlab.bin import entry
+from speakerlab.data import sources
 from speakerlab.embed.extractor import pick_device
 from speakerlab.hub import bundle
 from speakerlab.train import provenance
@@ -77,8 +78,8 @@ def describe_run(arguments: argparse.Namespace, config: ExperimentConfig) -> pro
         "--noise-data": identity(arguments.noise_data),
         "--rir-data": identity(arguments.rir_data),
     }
-    sources = corpus.sources(feats_type=arguments.feats_type, use_vad=arguments.use_vad)
-    return provenance.Run(config, corpus, inputs, sources, arguments.max_fail_rate)
+    states = sources.inputs(corpus.data, feats_type=arguments.feats_type, use_vad=arguments.use_vad)
+    return provenance.Run(config, corpus, inputs, states, arguments.max_fail_rate)
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from speakerlab.augment.pipeline import Augmenter
+from speakerlab.data import sources
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.durations import durations_s
 from speakerlab.errors import AudioError, DataError
 from speakerlab.io import audio
 from speakerlab.io.ark import FeatureTable
-from speakerlab.io.states import ArrayStates, AudioStates, States
 from speakerlab.train.dataset import CropDataset, CropSource, FeatureSource, WaveformSource
 from speakerlab.train.experiment import ExperimentConfig
 from speakerlab.types import Float32Array, Utterance
@@ -73,13 +73,6 @@ class TrainCorpus:
         classes = {spk_id: number for number, spk_id in enumerate(self.speakers)}
         return np.array([classes[str(u.spk_id)] for u in self.data.utterances], dtype=np.int64)
 
-    def sources(self, *, feats_type: str, use_vad: bool) -> list[States]:
-        """The states of what crops are cut from."""
-        if feats_type == "raw":
-            return [audio_states(self.data)]
-        names = ["feats.scp", "vad.scp"] if use_vad else ["feats.scp"]
-        return [ArrayStates(FeatureTable(self.data.path / name)) for name in names]
-
     def waveform_dataset(
         self, config: ExperimentConfig, augmenter: Augmenter, *, max_fail_rate: float = 0.0
     ) -> CropDataset:
@@ -122,7 +115,7 @@ def identity(path: Path | None) -> str:
     if path is None:
         return "none"
     data = DataDir.load(path)
-    states = audio_states(data)
+    states = sources.audio(data)
     every = max(1, len(data.utterances) // NUM_SAMPLED)
     digest = hashlib.sha256()
     for place, utt_id in enumerate(map(str, data.utt_ids)):
@@ -130,12 +123,6 @@ def identity(path: Path | None) -> str:
         undated = [file.split(":")[::2] for file in files]
         digest.update(f"{utt_id} {undated}\n".encode())
     return f"{len(data.utterances)} recordings, sha256 {digest.hexdigest()[:12]}"
-
-
-def audio_states(data: DataDir) -> AudioStates:
-    """The states of the audio of every utterance of ``data``."""
-    pairs = ((u.utt_id, data.recordings.get(u.segment.rec_id)) for u in data.utterances)
-    return AudioStates({str(utt_id): recording for utt_id, recording in pairs if recording})
 
 
 def load_waveforms(path: Path, sample_rate: int) -> list[Float32Array]:

@@ -1,4 +1,4 @@
-"""Going on with a training: what differs is named, what cannot matter is not, nothing is lost by one bad file."""
+"""Going on with a training: what differs is named, what cannot matter is not, one bad file is not the end."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ import yaml
 
 from speakerlab import config as config_io
 from speakerlab.augment.pipeline import Augmenter
+from speakerlab.data import sources
 from speakerlab.errors import AudioError, DataError
 from speakerlab.train import checkpoint, listing, provenance
 from speakerlab.train.corpus import TrainCorpus
@@ -33,9 +34,9 @@ def experiment(**changes):
 
 def run_of(data, inputs=None, max_fail_rate=0.0, **changes):
     corpus = TrainCorpus.load(data, tolerant=max_fail_rate > 0)
-    sources = corpus.sources(feats_type="raw", use_vad=False)
+    states = sources.inputs(corpus.data, feats_type="raw", use_vad=False)
     given = {"--feats-type": "raw", **(inputs or {})}
-    return provenance.Run(experiment(**changes), corpus, given, sources, max_fail_rate)
+    return provenance.Run(experiment(**changes), corpus, given, states, max_fail_rate)
 
 
 @pytest.fixture
