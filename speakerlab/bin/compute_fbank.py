@@ -24,8 +24,9 @@ from speakerlab.data.fingerprint import fingerprint
 from speakerlab.errors import AudioError
 from speakerlab.io import audio
 from speakerlab.io.parts import Part, PartStore
+from speakerlab.io.retry import retried
 from speakerlab.train.experiment import ExperimentConfig
-from speakerlab.types import Float32Array
+from speakerlab.types import Float32Array, Recording, Segment
 
 # samples [S] in [-1, 1] -> something per frame: [T, F] or [T]
 Compute = Callable[[torch.Tensor], torch.Tensor]
@@ -47,6 +48,11 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
+def read_samples(recording: Recording, segment: Segment, sample_rate: int) -> Float32Array:
+    """The samples of ``segment``, read again where a read error may pass."""
+    return retried(lambda: audio.read(recording, segment, sample_rate)).samples
+
+
 def write_frames(
     arguments: argparse.Namespace, name: str, frontend: Any, compute: Compute, settings: Mapping[str, Any]
 ) -> None:
@@ -66,7 +72,7 @@ def write_frames(
         for utt_id in part.keys:
             segment = segments[utt_id]  # type: ignore[index]
             try:
-                samples = audio.read(data.recordings[segment.rec_id], segment, frontend.sample_rate).samples
+                samples = read_samples(data.recordings[segment.rec_id], segment, frontend.sample_rate)
                 if not frontend.num_frames(len(samples)):
                     raise AudioError(utt_id, f"{len(samples)} samples are shorter than one frame")
                 values = compute(torch.from_numpy(samples)).numpy()

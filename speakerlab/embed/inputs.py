@@ -15,6 +15,7 @@ from speakerlab.embed.extractor import Extractor
 from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.io import audio, stored
 from speakerlab.io.ark import FeatureTable
+from speakerlab.io.retry import retried
 from speakerlab.types import Float32Array, Segment, Utterance, Waveform
 
 
@@ -113,4 +114,5 @@ class UtteranceInputs:
         return segment.end_s - segment.start_s
 
     def _waveform(self, segment: Segment) -> Waveform:
-        return audio.read(self._data.recordings[segment.rec_id], segment, self._extractor.sample_rate)
+        recording = self._data.recordings[segment.rec_id]
+        return retried(lambda: audio.read(recording, segment, self._extractor.sample_rate))

@@ -28,6 +28,7 @@ from speakerlab.parallel import share
 
 MAX_PART_SIZE = 500  # keys: what a killed worker loses at most
 MIN_NUM_PARTS = 64  # where there are as many keys: enough for 64 jobs to share
+FAILURES = "failures.tsv"
 NUM_SHOWN = 20  # failures in the message; failures.tsv has all
 
 
@@ -76,7 +77,7 @@ class PartStore:
     ) -> None:
         self._out_dir, self._name, self._folder = out_dir, name, out_dir / "parts"
         self._inputs = inputs
-        self._scp, self._failures = out_dir / f"{name}.scp", out_dir / "failures.tsv"
+        self._scp, self._failures = out_dir / f"{name}.scp", out_dir / FAILURES
         ordered = sorted(keys)
         if not ordered:
             raise DataError(out_dir, "there are no keys to write")
@@ -279,6 +280,15 @@ def _read_pairs(path: Path, separator: str, part: Part) -> dict[str, str]:
                 raise DataError(path, why, "delete this part and run again", number)
             pairs[key] = value
     return pairs
+
+
+def failures(out_dir: Path) -> dict[str, str]:
+    """The keys that a step left out of its output in ``out_dir``, with the reasons."""
+    path = out_dir / FAILURES
+    if not path.exists():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {key: why for key, _, why in (line.partition("\t") for line in lines)}
 
 
 def made_from(out_dir: Path, name: str) -> dict[str, str]:

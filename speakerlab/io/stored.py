@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from speakerlab.errors import AudioError, DataError
 from speakerlab.io.ark import FeatureTable
+from speakerlab.io.retry import retried
 from speakerlab.types import Float32Array
 
 Frames = TypeVar("Frames", bound=Any)  # an array or a tensor
@@ -65,7 +66,7 @@ def speech(utt_id: str, feats: Frames, decisions: npt.NDArray[np.bool_]) -> Fram
 
 def _array(table: FeatureTable, utt_id: str) -> npt.NDArray[Any]:
     try:
-        array = table[utt_id]
+        array = retried(lambda: table[utt_id])
     except DataError as error:
         raise AudioError(utt_id, str(error)) from error
     if not np.isfinite(array).all():

@@ -21,6 +21,7 @@ from speakerlab.errors import AudioError, ConfigError, DataError, SpeakerLabErro
 from speakerlab.frontend.cmvn import apply_cmvn
 from speakerlab.io import audio, stored
 from speakerlab.io.ark import FeatureTable
+from speakerlab.io.retry import retried
 from speakerlab.train.experiment import ExperimentConfig, SamplingConfig
 from speakerlab.types import Float32Array, RecId, Recording, Segment, Utterance
 
@@ -142,16 +143,19 @@ class WaveformSource:
         recording = self._recordings[segment.rec_id]
         room_s = self._durations_s[utt] - wanted_s
         if room_s <= 0:
-            return audio.read(recording, segment, self._frontend.sample_rate).samples
+            return self._samples(recording, segment)
         for attempt in range(TRIES):
             start_s = segment.start_s + rng.uniform(0, room_s)
             piece = Segment(segment.utt_id, segment.rec_id, start_s, start_s + wanted_s)
             try:
-                return audio.read(recording, piece, self._frontend.sample_rate).samples
+                return self._samples(recording, piece)
             except AudioError:  # a pause may be digital silence; another place decides
                 if attempt == TRIES - 1:
                     raise
         raise AssertionError("unreachable")
+
+    def _samples(self, recording: Recording, segment: Segment) -> Float32Array:
+        return retried(lambda: audio.read(recording, segment, self._frontend.sample_rate)).samples
 
 
 class FeatureSource:

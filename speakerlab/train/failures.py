@@ -13,8 +13,7 @@ import torch
 
 from speakerlab.errors import DataError
 from speakerlab.io import atomic
-
-NAME = "failures.tsv"
+from speakerlab.io.parts import FAILURES
 
 
 class Failures:
@@ -30,7 +29,11 @@ class Failures:
     def __init__(
         self, exp_dir: Path, num_utterances: int, max_fail_rate: float, *, is_writer: bool = True
     ) -> None:
-        self._path, self._num_utterances, self._max_fail_rate = exp_dir / NAME, num_utterances, max_fail_rate
+        self._path, self._num_utterances, self._max_fail_rate = (
+            exp_dir / FAILURES,
+            num_utterances,
+            max_fail_rate,
+        )
         self._is_writer = is_writer
         self.reasons: dict[str, str] = {}
 

@@ -26,13 +26,14 @@ from typing import Any
 from speakerlab import config as config_io
 from speakerlab.errors import ConfigError, DataError
 from speakerlab.io import atomic
+from speakerlab.io.parts import FAILURES
 from speakerlab.io.states import States
 from speakerlab.train import checkpoint, listing
 from speakerlab.train.corpus import TrainCorpus
 from speakerlab.train.experiment import ExperimentConfig
 
 # provenance.json first: without it nothing is a run
-_FILES = ("provenance.json", "config.yaml", "speakers.txt", listing.NAME, "failures.tsv", "train.jsonl")
+_FILES = ("provenance.json", "config.yaml", "speakers.txt", listing.NAME, FAILURES, "train.jsonl")
 _FOLDERS = ("checkpoints", "untrained", "model")
 MAX_LOST = 0.1  # share of the utterances; a list that lost more is another list
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +65,7 @@ class ValidationSet:
                 if len(failures) > max_fail_rate * len(data.utterances):
                     raise
                 logging.warning("validation: %s; its trials are left out", error)
-        if failures:
-            trials = _of_ids(trials, feats.keys())
+        trials = trials.without({error.name for error in failures})
         rows = {utt_id: row for row, utt_id in enumerate(feats)}
         enroll_rows = np.array([rows[i] for i in trials.enroll_ids])
         test_rows = np.array([rows[i] for i in trials.test_ids])
@@ -82,11 +80,3 @@ class ValidationSet:
         matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
         scores = np.einsum("nd,nd->n", matrix[self.enroll_rows], matrix[self.test_rows])
         return detection(ScoreTable(self.trials, scores.astype(np.float64))).eer
-
-
-def _of_ids(trials: TrialList, ids: Collection[str]) -> TrialList:
-    """The trials between ``ids``."""
-    pairs = enumerate(zip(trials.enroll_ids, trials.test_ids, strict=True))
-    kept = [place for place, (enroll_id, test_id) in pairs if enroll_id in ids and test_id in ids]
-    enroll_ids, test_ids = ([side[k] for k in kept] for side in (trials.enroll_ids, trials.test_ids))
-    return TrialList(enroll_ids, test_ids, trials.labels[kept], trials.name)
