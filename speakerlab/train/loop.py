@@ -144,6 +144,11 @@ class Trainer:
         if frames < self.model.min_frames:
             why = f"crop_s: {frames} frames of features; the network needs {self.model.min_frames}"
             raise ConfigError("sampling", [why])
+        rate = getattr(self.model, "sample_rate", None)
+        if rate not in (None, frontend.sample_rate):
+            raise ConfigError(
+                "frontend", [f"sample_rate: {frontend.sample_rate}; the encoder takes {rate} Hz"]
+            )
         sharded: Sequence[str] = getattr(self.criterion.loss, "SHARDED", ()) if world > 1 else ()
         self.shards = [self.criterion.loss.get_parameter(name) for name in sharded]
         self.parallel = distribute(self.criterion, sharded) if world > 1 else self.criterion
