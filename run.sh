@@ -34,7 +34,7 @@ check_audio=true  # stage 1 decodes every file
 nj=2  # jobs of the parallel stages
 gpus=auto  # e.g. "0 1"; "" for CPU; auto: CUDA_VISIBLE_DEVICES, else all there are
 batch_size=1  # utterances per network call in stage 6
-max_fail_rate=0  # share of utterances that may fail in stages 2, 3, 6
+max_fail_rate=0  # share of utterances that may fail in stages 2, 3, 4, 6; later stages do without them
 overwrite=false  # discard results of other settings or data
 . steps/lib/parse_options.sh
 . steps/lib/read_recipe.sh
@@ -105,7 +105,7 @@ fi
 if in_stage 4 "train"; then
   steps/train.sh --config "$config" --set "$set" --valid-data "$valid_data" --noise-data "$noise_data" \
     --rir-data "$rir_data" --feats-type "$feats_type" --use-vad "$use_vad" --gpus "$gpus" \
-    --overwrite "$overwrite" "$exp/data/train" "$exp"
+    --max-fail-rate "$max_fail_rate" --overwrite "$overwrite" "$exp/data/train" "$exp"
 fi
 
 if in_stage 5 "average checkpoints"; then

@@ -7,6 +7,7 @@ wrong type or a missing key is an error that names file, key and nearest valid n
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -273,4 +274,6 @@ def _scalar(hint: Any, value: Any, key: str, problems: list[str]) -> Any:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         problems.append(f"{key}: must be {hint.__name__}, not {value!r}")
+    elif hint is float and not math.isfinite(value):  # NaN passes every comparison that refuses a range
+        problems.append(f"{key}: must be a finite number, not {value}")
     return value

@@ -5,7 +5,7 @@ Frozen, numpy only; see DESIGN "Data flow in types". Every module above speaks i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -121,6 +121,15 @@ class TrialList:
         """Trials one by one, in list order."""
         for enroll_id, test_id, label in zip(self.enroll_ids, self.test_ids, self.labels, strict=True):
             yield Trial(enroll_id, test_id, None if label < 0 else bool(label))
+
+    def without(self, ids: Collection[str]) -> TrialList:
+        """The trials in which none of ``ids`` occurs."""
+        if not ids:
+            return self
+        pairs = enumerate(zip(self.enroll_ids, self.test_ids, strict=True))
+        kept = [place for place, pair in pairs if pair[0] not in ids and pair[1] not in ids]
+        enroll_ids, test_ids = ([side[place] for place in kept] for side in (self.enroll_ids, self.test_ids))
+        return TrialList(enroll_ids, test_ids, self.labels[kept], self.name)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ feats_type=raw  # raw: features on the fly from audio; fbank: from feats.scp
 use_vad=false  # with fbank: train on frames that vad.scp calls speech
 gpus=auto  # GPUs to train on, e.g. "0 1"; "" trains on the CPU
 num_workers=1  # processes that prepare crops
+max_fail_rate=0  # share of utterances that may be unusable; others take their crops, failures.tsv lists them
 overwrite=false  # discard a run with other settings or data
 . steps/lib/parse_options.sh
 parse_options "$@"
@@ -21,7 +22,8 @@ parse_options "$@"
 require_dir "${arguments[0]}"
 require_file "$config"
 
-options=(--config "$config" --feats-type "$feats_type" --num-workers "$num_workers")
+options=(--config "$config" --feats-type "$feats_type" --num-workers "$num_workers"
+  --max-fail-rate "$max_fail_rate")
 for assignment in $set; do options+=(--set "$assignment"); done
 [[ -z $valid_data ]] || options+=(--valid-data "$valid_data")
 [[ -z $noise_data ]] || options+=(--noise-data "$noise_data")

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,19 +24,29 @@ RULES = {
 }
 
 
-def test_side(table: EmbeddingTable, scorer: Scorer) -> Side:
-    """The test utterances in ``table``, as the back-end left them."""
-    return Side(table.ids, scorer.test_factors(table.matrix), table.name)
+def test_side(table: EmbeddingTable, scorer: Scorer, missing: Collection[str] = ()) -> Side:  # noqa: PT028 (no test)
+    """The test utterances in ``table``, as the back-end left them; ``missing`` ones are known to lack."""
+    return Side(table.ids, scorer.test_factors(table.matrix), table.name, missing=_encoded(missing))
 
 
-def utterances(table: EmbeddingTable, scorer: Scorer) -> Side:
-    """Models of one utterance: each embedding in ``table`` is one."""
+def utterances(table: EmbeddingTable, scorer: Scorer, missing: Collection[str] = ()) -> Side:
+    """Models of one utterance: each embedding in ``table`` is one; ``missing`` ones are known to lack."""
     counts = np.ones(len(table.ids), dtype=np.int64)
-    return Side(table.ids, scorer.enroll_factors(table.matrix, counts), table.name)
+    factors = scorer.enroll_factors(table.matrix, counts)
+    return Side(table.ids, factors, table.name, missing=_encoded(missing))
+
+
+def _encoded(ids: Collection[str]) -> frozenset[bytes]:
+    return frozenset(one.encode() for one in ids)
 
 
 def models(
-    enroll_map: Mapping[str, Sequence[str]], table: EmbeddingTable, scorer: Scorer, rule: str, name: str
+    enroll_map: Mapping[str, Sequence[str]],
+    table: EmbeddingTable,
+    scorer: Scorer,
+    rule: str,
+    name: str,
+    missing: Collection[str] = (),
 ) -> Side:
     """Models of several utterances.
 
@@ -49,6 +59,8 @@ def models(
         scorer: of the back-end.
         rule: one of ``RULES``.
         name: where ``enroll_map`` comes from, for messages.
+        missing: utterances that are known to have no embedding: models do without them, and a model that has
+            no other is missing itself.
 
     Raises:
         DataError: a model without utterances, with one twice, or whose embeddings cancel; an id without
@@ -61,6 +73,12 @@ def models(
     twice = [model_id for model_id, utt_ids in enroll_map.items() if len(set(utt_ids)) < len(utt_ids)]
     if twice:
         raise DataError(name, f"model {twice[0]} has an utterance twice", "list each of its utterances once")
+    given = enroll_map
+    enroll_map = {model_id: [one for one in ids if one not in missing] for model_id, ids in given.items()}
+    enroll_map = {model_id: utt_ids for model_id, utt_ids in enroll_map.items() if utt_ids}
+    gone = _encoded(given.keys() - enroll_map.keys())
+    if not enroll_map:
+        raise DataError(name, "every utterance of every model lacks an embedding", "extract them again")
     matrix = table.matrix[table.rows([utt_id for utt_ids in enroll_map.values() for utt_id in utt_ids])]
     sizes = np.array([len(utt_ids) for utt_ids in enroll_map.values()], dtype=np.int64)
     ids, ones = tuple(enroll_map), np.ones(len(matrix), dtype=np.int64)
@@ -69,12 +87,12 @@ def models(
         zero = np.flatnonzero(~means.any(axis=1))
         if len(zero):
             raise DataError(name, f"the embeddings of model {ids[zero[0]]} cancel", "check them for damage")
-        return Side(ids, scorer.enroll_factors(means, sizes), name)
+        return Side(ids, scorer.enroll_factors(means, sizes), name, missing=gone)
     factors = scorer.enroll_factors(matrix, ones)
     if rule == "mean-score":
-        return Side(ids, stretch_means(factors, sizes), name)
+        return Side(ids, stretch_means(factors, sizes), name, missing=gone)
     if rule == "max-score":
-        return Side(ids, factors, name, np.cumsum(sizes) - sizes)
+        return Side(ids, factors, name, np.cumsum(sizes) - sizes, gone)
     raise KeyError(rule)
 
 

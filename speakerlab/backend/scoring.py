@@ -49,12 +49,15 @@ class Side:
         name: where they come from, for messages.
         starts: None where there is a row for each id; else int64 [M], the first row of each id, whose rows
             reach to the next one's: its score is the maximum over them.
+        missing: ids, as a trial list has them, that are known to have no embedding: ``TrialScorer.stream``
+            leaves their trials out.
     """
 
     ids: tuple[str, ...]
     factors: Factors
     name: str
     starts: npt.NDArray[np.int64] | None = None
+    missing: frozenset[bytes] = frozenset()
 
     @cached_property
     def index(self) -> dict[bytes, int]:
@@ -190,7 +193,8 @@ class TrialScorer:
             DataError: a bad line, an id without embedding; after the last block, a pair that is there twice.
         """
         ledger = PairLedger(scratch)
-        for block in _batches(trial_blocks(path)):
+        blocks = (_without(block, self.enroll.missing, self.test.missing) for block in trial_blocks(path))
+        for block in _batches(blocks):
             enroll_rows = _rows(self.enroll, block.enroll_ids, str(path), block.lines)
             test_rows = _rows(self.test, block.test_ids, str(path), block.lines)
             ledger.add(enroll_rows, test_rows)
@@ -198,6 +202,16 @@ class TrialScorer:
         repeated = ledger.repeated()
         if repeated:
             raise repeated_pair(path, self.enroll.ids[repeated[0]], self.test.ids[repeated[1]])
+
+
+def _without(block: TrialBlock, enroll: frozenset[bytes], test: frozenset[bytes]) -> TrialBlock:
+    """``block`` without the trials of the missing ids of either side."""
+    if enroll.isdisjoint(block.enroll_ids) and test.isdisjoint(block.test_ids):
+        return block
+    pairs = enumerate(zip(block.enroll_ids, block.test_ids, strict=True))
+    kept = [place for place, pair in pairs if pair[0] not in enroll and pair[1] not in test]
+    enroll_ids, test_ids = ([side[place] for place in kept] for side in (block.enroll_ids, block.test_ids))
+    return TrialBlock(enroll_ids, test_ids, block.labels[kept], block.lines[kept])
 
 
 def _batches(blocks: Iterable[TrialBlock]) -> Iterator[TrialBlock]:

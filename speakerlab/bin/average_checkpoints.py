@@ -40,14 +40,20 @@ def main(arguments: argparse.Namespace) -> None:
         raise DataError(
             exp_dir, f"training stands at epoch {last} of {config.train.epochs}", "finish it: steps/train.sh"
         )
+    paths = checkpoint.intact(paths)
     feat_dim = int(config.frontend.build().dim)
     model = config.model.build(feat_dim=feat_dim)
     model.load_state_dict(checkpoint.average(paths))
-    facts = {**provenance.read(exp_dir), "epochs": last, "averaged": [path.name for path in paths]}
+    facts = {
+        **provenance.read(exp_dir),
+        "epochs": checkpoint.epoch_of(paths[-1]),
+        "averaged": [path.name for path in paths],
+    }
     domain = facts.pop("domain", None)
     bundle.save(arguments.model_dir, model, config.embedder, feat_dim, facts, domain=domain)
+    epochs = [str(checkpoint.epoch_of(path)) for path in paths]
     num_params = sum(p.numel() for p in model.parameters())
-    print(f"{arguments.model_dir}: mean of epochs {last - len(paths) + 1}-{last}, {num_params:,} parameters")
+    print(f"{arguments.model_dir}: mean of epochs {', '.join(epochs)}, {num_params:,} parameters")
 
 
 if __name__ == "__main__":

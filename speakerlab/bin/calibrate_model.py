@@ -118,7 +118,8 @@ def plain_cosines(embeddings: Path, trials: Path) -> ScoreTable:
     backend = Backend.default()
     table = backend.transform(read_embeddings(embeddings))
     enroll, test = enrolment.utterances(table, backend.scorer), enrolment.test_side(table, backend.scorer)
-    return TrialScorer(enroll, test).score(read_trials(trials))
+    missing = parts.failures(embeddings.parent).keys() - set(table.ids)
+    return TrialScorer(enroll, test).score(read_trials(trials).without(missing))
 
 
 def operating_point(text: str) -> OperatingPoint:

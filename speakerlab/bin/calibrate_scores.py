@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
     """
     calibration = calibration_file.load(arguments.calibration)
     table = calibration.llr(read_inputs(arguments), str(arguments.calibration))
-    card = {
+    card: dict[str, object] = {
         "llr": True,  # natural log; reports then show Cllr and actDCF
         "trials": str(arguments.trials),
         "systems": dict(arguments.systems),
@@ -44,6 +44,9 @@ def main(arguments: argparse.Namespace) -> None:
         "calibration": str(arguments.calibration),
         "calibrated_on": calibration.provenance.trials,
     }
+    left_out = sorted(set().union(*(scores.left_out(Path(path)) for _, path in arguments.systems)))
+    if left_out:
+        card[scores.LEFT_OUT] = left_out
     scores.write(arguments.out_scores, table, card)
     low, high = table.scores.min(), table.scores.max()
     said = f"{len(table.trials):,} log-likelihood ratios from {low:.2f} to {high:.2f}"

@@ -13,17 +13,20 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from speakerlab import config, logs
 from speakerlab.bin import entry
+from speakerlab.data import sources
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.fingerprint import fingerprint
 from speakerlab.errors import AudioError
 from speakerlab.io import audio
 from speakerlab.io.parts import Part, PartStore
+from speakerlab.io.retry import retried
 from speakerlab.train.experiment import ExperimentConfig
-from speakerlab.types import Float32Array
+from speakerlab.types import Float32Array, Recording, Segment
 
 # samples [S] in [-1, 1] -> something per frame: [T, F] or [T]
 Compute = Callable[[torch.Tensor], torch.Tensor]
@@ -45,6 +48,11 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
+def read_samples(recording: Recording, segment: Segment, sample_rate: int) -> Float32Array:
+    """The samples of ``segment``, read again where a read error may pass."""
+    return retried(lambda: audio.read(recording, segment, sample_rate)).samples
+
+
 def write_frames(
     arguments: argparse.Namespace, name: str, frontend: Any, compute: Compute, settings: Mapping[str, Any]
 ) -> None:
@@ -64,16 +72,19 @@ def write_frames(
         for utt_id in part.keys:
             segment = segments[utt_id]  # type: ignore[index]
             try:
-                samples = audio.read(data.recordings[segment.rec_id], segment, frontend.sample_rate).samples
+                samples = read_samples(data.recordings[segment.rec_id], segment, frontend.sample_rate)
                 if not frontend.num_frames(len(samples)):
                     raise AudioError(utt_id, f"{len(samples)} samples are shorter than one frame")
+                values = compute(torch.from_numpy(samples)).numpy()
+                if not np.isfinite(values).all():
+                    raise AudioError(utt_id, f"NaN or Inf {name}")
             except AudioError as error:
                 yield utt_id, error
             else:
-                yield utt_id, compute(torch.from_numpy(samples)).numpy()
+                yield utt_id, values
 
     made_from = {**fingerprint(arguments.data_dir), **{key: str(value) for key, value in settings.items()}}
-    store = PartStore(arguments.out_dir, name, data.utt_ids, made_from)
+    store = PartStore(arguments.out_dir, name, data.utt_ids, made_from, [sources.audio(data)])
     store.check_or_claim()
     todo = store.pending(arguments.job, arguments.num_jobs)
     for part in logs.progress(todo, name, total=len(todo)):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from speakerlab import logs
 from speakerlab.bin import entry, session_arguments
+from speakerlab.data import sources
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.fingerprint import fingerprint
 from speakerlab.embed.extraction import embeddings
@@ -48,7 +49,8 @@ def main(arguments: argparse.Namespace) -> None:
     made_from = {"model": loaded.content_hash, **fingerprint(arguments.data_dir, inputs_from)}
     graph = given(loaded, arguments.graph) if arguments.graph else None
     made_from.update(deviations(arguments, graph))
-    store = PartStore(arguments.out_dir, "embeddings", data.utt_ids, made_from)
+    states = sources.inputs(data, feats_type=arguments.feats_type, use_vad=arguments.use_vad)
+    store = PartStore(arguments.out_dir, "embeddings", data.utt_ids, made_from, states)
     store.check_or_claim()
     parts = store.pending(arguments.job, arguments.num_jobs)
     if not parts:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from speakerlab.backend import quality
@@ -19,6 +20,7 @@ from speakerlab.bin import entry
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.durations import durations_s
 from speakerlab.data.tables import write_table
+from speakerlab.io import parts
 from speakerlab.io.ark import read_embeddings
 
 
@@ -41,9 +43,12 @@ def main(arguments: argparse.Namespace) -> None:
         DataError: bad data dir, embeddings or statistics.
         AudioError: a duration that cannot be found out.
     """
+    data, embeddings = DataDir.load(arguments.data_dir), read_embeddings(arguments.embeddings_scp)
+    missing = parts.failures(arguments.embeddings_scp.parent).keys() - set(embeddings.ids)
+    heard = replace(data, utterances=tuple(u for u in data.utterances if u.utt_id not in missing))
     tables: dict[str, Mapping[str, float]] = {
-        "utt2dur": durations_s(DataDir.load(arguments.data_dir)),
-        "utt2mag": quality.magnitudes(read_embeddings(arguments.embeddings_scp)),
+        "utt2dur": durations_s(heard),
+        "utt2mag": quality.magnitudes(embeddings),
     }
     if arguments.norm_stats:
         tables["utt2cohort"] = quality.cohort_means(CohortStatistics.load(arguments.norm_stats))

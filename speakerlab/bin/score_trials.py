@@ -21,7 +21,7 @@ from speakerlab.data.datadir import ENROLL_MAP
 from speakerlab.data.tables import read_enroll_map, read_utt2spk
 from speakerlab.data.trials import trial_blocks
 from speakerlab.errors import DataError
-from speakerlab.io import scores
+from speakerlab.io import parts, scores
 from speakerlab.io.ark import read_embeddings
 from speakerlab.types import EmbeddingTable
 
@@ -83,7 +83,7 @@ def main(arguments: argparse.Namespace) -> None:
     enroll_table = test_table
     if arguments.enroll_embeddings:
         enroll_table = backend.transform(read_embeddings(arguments.enroll_embeddings))
-    test = enrolment.test_side(test_table, backend.scorer)
+    test = enrolment.test_side(test_table, backend.scorer, _missing(arguments.embeddings, test_table))
     enroll, rule = _enroll(arguments, enroll_table, backend)
     norm, said = None, "no score normalisation"
     if arguments.norm != "none":
@@ -99,8 +99,21 @@ def main(arguments: argparse.Namespace) -> None:
         "enrolment": rule,
         "norm": said,
     }
+    missing = sorted(one.decode() for one in enroll.missing | test.missing)
+    if missing:
+        card[scores.LEFT_OUT] = missing
     num_scores = _score(arguments, TrialScorer(enroll, test, norm), card)
+    if missing:
+        num_trials = sum(len(block.lines) for block in trial_blocks(arguments.trials))
+        said += (
+            f"; {num_trials - num_scores:,} of {num_trials:,} trials left out, of {len(missing)} missing ids"
+        )
     print(f"{arguments.out_scores}: {num_scores:,} scores; {backend.describe()}; {rule}; {said}")
+
+
+def _missing(scp: Path, table: EmbeddingTable) -> set[str]:
+    """The utterances that extraction listed as failed beside ``scp``."""
+    return parts.failures(scp.parent).keys() - set(table.ids)
 
 
 def _score(arguments: argparse.Namespace, scorer: TrialScorer, card: dict[str, Any]) -> int:
@@ -108,6 +121,8 @@ def _score(arguments: argparse.Namespace, scorer: TrialScorer, card: dict[str, A
     with scores.score_writer(arguments.out_scores, card) as writer:
         for block in logs.progress(blocks, "score", _num_blocks(arguments.trials)):
             writer.write(block.enroll_ids, block.test_ids, block.scores)
+        if not writer.num_scores:
+            raise DataError(arguments.trials, "every trial is of an utterance that has no embedding")
     return writer.num_scores
 
 
@@ -122,10 +137,11 @@ def _num_blocks(trials: Path) -> int:
 def _enroll(arguments: argparse.Namespace, table: EmbeddingTable, backend: Backend) -> tuple[Side, str]:
     """The models, and in words how they were made."""
     path = arguments.enroll_map or _map_beside(arguments.trials)
+    missing = _missing(arguments.enroll_embeddings or arguments.embeddings, table)
     if path is None:
-        return enrolment.utterances(table, backend.scorer), "models of one utterance"
+        return enrolment.utterances(table, backend.scorer, missing), "models of one utterance"
     enroll_map, rule, name = read_enroll_map(path), arguments.enroll_rule, str(path)
-    side = enrolment.models(enroll_map, table, backend.scorer, rule, name)
+    side = enrolment.models(enroll_map, table, backend.scorer, rule, name, missing)
     sizes = sorted(map(len, enroll_map.values()))
     return side, f"{len(sizes):,} models of {sizes[0]} to {sizes[-1]} utterances, {rule}"
 

@@ -82,6 +82,7 @@ def read_inputs(arguments: argparse.Namespace) -> Inputs:
     """
     trials = read_trials(arguments.trials)
     systems = {name: scores.read(Path(path), trials) for name, path in arguments.systems}
+    trials = next((table.trials for table in systems.values()), trials)  # without those that have no score
     measures = {}
     for rule, path in arguments.measure:
         if rule not in quality.RULES:

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from speakerlab.embed.backends import open_session
@@ -17,6 +18,7 @@ from speakerlab.embed.session import Session, SessionConfig
 from speakerlab.embed.torch_session import TorchSession
 from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.frontend.cmvn import apply_cmvn
+from speakerlab.io import stored
 from speakerlab.types import Float32Array, Waveform
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class Extractor:
         return float(self.frontend.grid.shift / self.sample_rate)
 
     def from_waveform(
-        self, utt_id: str, waveform: Waveform, voiced: Float32Array | None = None
+        self, utt_id: str, waveform: Waveform, voiced: npt.NDArray[Any] | None = None
     ) -> Float32Array:
         """Model input [T', F] of ``waveform``; see ``normalise``.
 
@@ -90,7 +92,7 @@ class Extractor:
         return self.normalise(utt_id, feats, voiced)
 
     def from_features(
-        self, utt_id: str, feats: Float32Array, voiced: Float32Array | None = None
+        self, utt_id: str, feats: Float32Array, voiced: npt.NDArray[Any] | None = None
     ) -> Float32Array:
         """Model input [T', F] of raw features [T, F], such as stored ones; see ``normalise``.
 
@@ -110,17 +112,17 @@ class Extractor:
         feats: torch.Tensor = self.frontend(torch.from_numpy(waveform.samples))
         return feats
 
-    def normalise(self, utt_id: str, feats: torch.Tensor, voiced: Float32Array | None) -> Float32Array:
+    def normalise(self, utt_id: str, feats: torch.Tensor, voiced: npt.NDArray[Any] | None) -> Float32Array:
         """Model input [T', F]: voiced frames only, where a decision per frame is given, then CMVN.
 
         Raises:
-            AudioError: the decisions are not one per frame, or fewer frames are left than the
-                model can see.
+            AudioError: NaN or Inf features, decisions that are not one per frame, or fewer frames left
+                than the model can see.
         """
+        if not torch.isfinite(feats).all():
+            raise AudioError(utt_id, "NaN or Inf features")
         if voiced is not None:
-            if len(voiced) != len(feats):
-                raise AudioError(utt_id, f"{len(feats)} frames but {len(voiced)} voice decisions")
-            feats = feats[torch.from_numpy(voiced > 0)]
+            feats = stored.speech(utt_id, feats, voiced > 0)
         if len(feats) < self.min_frames:
             raise AudioError(utt_id, f"{len(feats)} frames of speech, the model needs {self.min_frames}")
         return np.ascontiguousarray(apply_cmvn(feats, self.config.cmvn).numpy())

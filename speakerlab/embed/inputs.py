@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from speakerlab.data.datadir import DataDir
@@ -13,8 +13,9 @@ from speakerlab.embed import speech_check, windows
 from speakerlab.embed.batching import Input
 from speakerlab.embed.extractor import Extractor
 from speakerlab.errors import AudioError, SpeakerLabError
-from speakerlab.io import audio
+from speakerlab.io import audio, stored
 from speakerlab.io.ark import FeatureTable
+from speakerlab.io.retry import retried
 from speakerlab.types import Float32Array, Segment, Utterance, Waveform
 
 
@@ -55,8 +56,7 @@ class UtteranceInputs:
         if window_s and window_s < 1:
             raise SpeakerLabError(f"windows of {window_s:g} s are too short; --window-s is 0, or 1 and more")
         self._data, self._extractor, self._window_s = data, extractor, window_s
-        feats = FeatureTable(data.path / "feats.scp") if feats_type == "fbank" else None
-        self._feats: Mapping[str, Float32Array] | None = feats
+        self._feats = FeatureTable(data.path / "feats.scp") if feats_type == "fbank" else None
         self._voiced = FeatureTable(data.path / "vad.scp") if use_vad else None
 
     def __getitem__(self, utterance: Utterance) -> Float32Array:
@@ -66,9 +66,9 @@ class UtteranceInputs:
             AudioError: its audio or features cannot be used.
         """
         utt_id = utterance.utt_id
-        voiced = self._voiced[utt_id] if self._voiced is not None else None
+        voiced = stored.voiced(self._voiced, utt_id) if self._voiced is not None else None
         if self._feats is not None:
-            return self._extractor.from_features(utt_id, self._feats[utt_id], voiced)
+            return self._extractor.from_features(utt_id, stored.features(self._feats, utt_id), voiced)
         return self._extractor.from_waveform(utt_id, self._waveform(utterance.segment), voiced)
 
     def pieces(self, utterance: Utterance) -> Iterator[Input[Piece]]:
@@ -114,4 +114,5 @@ class UtteranceInputs:
         return segment.end_s - segment.start_s
 
     def _waveform(self, segment: Segment) -> Waveform:
-        return audio.read(self._data.recordings[segment.rec_id], segment, self._extractor.sample_rate)
+        recording = self._data.recordings[segment.rec_id]
+        return retried(lambda: audio.read(recording, segment, self._extractor.sample_rate))

@@ -78,6 +78,21 @@ class FeatureTable(Mapping[str, npt.NDArray[Any]]):
         """Whether the scp lists ``key``; the archive is not looked at."""
         return key in self._entries
 
+    def where(self, key: str) -> str:
+        """Scp and archive of ``key``, for messages."""
+        return f"{self.path}: {self._entries[key]}"
+
+    def archive(self, key: str) -> Path:
+        """The archive that holds ``key``.
+
+        Raises:
+            DataError: an unknown key, or no such archive.
+        """
+        entry = _ENTRY.fullmatch(self._entries.get(key, ""))
+        if entry is None:
+            raise DataError(self.path, f"no entry for {key}")
+        return self._find(key, entry["path"])
+
     def _find(self, key: str, written: str) -> Path:
         """Where the archive ``written`` in the scp is."""
         if written not in self._arks:

@@ -23,10 +23,12 @@ import numpy.typing as npt
 from speakerlab.errors import AudioError, DataError
 from speakerlab.io import atomic
 from speakerlab.io.ark import ArkWriter
+from speakerlab.io.states import States
 from speakerlab.parallel import share
 
 MAX_PART_SIZE = 500  # keys: what a killed worker loses at most
 MIN_NUM_PARTS = 64  # where there are as many keys: enough for 64 jobs to share
+FAILURES = "failures.tsv"
 NUM_SHOWN = 20  # failures in the message; failures.tsv has all
 
 
@@ -59,14 +61,23 @@ class PartStore:
         name: stem of all files.
         keys: every key that must come out, in any order.
         fingerprint: what the output depends on besides the keys, such as hashes of model and options.
+        inputs: what each key is made from; each part keeps the states of its keys in ``.inputs``.
 
     Raises:
         DataError: no keys, or one given twice.
     """
 
-    def __init__(self, out_dir: Path, name: str, keys: Sequence[str], fingerprint: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        out_dir: Path,
+        name: str,
+        keys: Sequence[str],
+        fingerprint: Mapping[str, str],
+        inputs: Sequence[States] = (),
+    ) -> None:
         self._out_dir, self._name, self._folder = out_dir, name, out_dir / "parts"
-        self._scp, self._failures = out_dir / f"{name}.scp", out_dir / "failures.tsv"
+        self._inputs = inputs
+        self._scp, self._failures = out_dir / f"{name}.scp", out_dir / FAILURES
         ordered = sorted(keys)
         if not ordered:
             raise DataError(out_dir, "there are no keys to write")
@@ -97,9 +108,17 @@ class PartStore:
         self._remove_leftovers()
 
     def pending(self, job: int, num_jobs: int) -> list[Part]:
-        """The parts of 1-based ``job`` that are not there yet or hold failures, which may pass this time."""
+        """The parts of 1-based ``job`` that are not there yet or hold failures, which may pass this time.
+
+        Raises:
+            DataError: a part that is there was made from something that has changed since.
+        """
         mine = share(self.parts, job, num_jobs)
         todo = [p for p in mine if not self._is_published(p) or self._path(p, "failures").exists()]
+        due = {part.index for part in todo}
+        for part in mine:
+            if part.index not in due:
+                self._check_inputs(part)
         logging.info("%d of %d parts to do", len(todo), len(mine))
         return todo
 
@@ -113,6 +132,9 @@ class PartStore:
         """
         self._scp.unlink(missing_ok=True)
         self._path(part, "scp").unlink(missing_ok=True)
+        states = "".join(  # before they are read: what changes meanwhile is noticed later
+            f"{key}\t{source.name}\t{source.state(key)}\n" for key in part.keys for source in self._inputs
+        )
         failures: dict[str, str] = {}
         written: list[str] = []
         with ArkWriter(self._path(part, "ark"), self._path(part, "scp")) as writer:
@@ -125,6 +147,8 @@ class PartStore:
             if sorted(written) != list(part.keys):
                 raise ValueError(f"part {part.index} has other keys than its results")
             _write_failures(self._path(part, "failures"), failures)
+            if states:
+                atomic.write_text(self._path(part, "inputs"), states)
 
     def merge(self, max_fail_rate: float = 0.0) -> MergeSummary:
         """Check that every key came out once and publish ``name.scp``, in key order, and ``failures.tsv``.
@@ -185,6 +209,19 @@ class PartStore:
                 self._fingerprint_path, why, "start anew with --overwrite true, or use another folder"
             )
 
+    def _check_inputs(self, part: Part) -> None:
+        """Refuse a part one of whose inputs is no longer what it was made from."""
+        path = self._path(part, "inputs")
+        if not path.exists():  # made by a version that did not keep them
+            return
+        sources = {source.name: source for source in self._inputs}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            key, name, known = line.split("\t")
+            if name in sources and sources[name].is_changed(key, known):
+                why = f"{name} of {key} has changed since the output was made from it"
+                fix = "start anew with --overwrite true, or use another folder"
+                raise DataError(sources[name].where(key), why, fix)
+
     def _read(self, part: Part) -> tuple[dict[str, str], dict[str, str]]:
         """Archive entries and failures of ``part`` by key; none if it is not published."""
         if not self._is_published(part):
@@ -243,6 +280,15 @@ def _read_pairs(path: Path, separator: str, part: Part) -> dict[str, str]:
                 raise DataError(path, why, "delete this part and run again", number)
             pairs[key] = value
     return pairs
+
+
+def failures(out_dir: Path) -> dict[str, str]:
+    """The keys that a step left out of its output in ``out_dir``, with the reasons."""
+    path = out_dir / FAILURES
+    if not path.exists():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {key: why for key, _, why in (line.partition("\t") for line in lines)}
 
 
 def made_from(out_dir: Path, name: str) -> dict[str, str]:

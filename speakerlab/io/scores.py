@@ -26,6 +26,7 @@ from speakerlab.io import atomic
 from speakerlab.types import ScoreTable, TrialList
 
 T = TypeVar("T")
+LEFT_OUT = "left_out"  # entry of the card: ids without embedding, whose trials have no score
 AGAIN = "score the list again"
 # Products of float32 rows of length 1 are off by 6e-8 and more: further digits would be noise, and slow.
 DECIMALS = 8
@@ -105,13 +106,37 @@ def write(path: Path, table: ScoreTable, card: Mapping[str, Any] | None = None) 
         writer.write(enroll_ids, test_ids, table.scores)
 
 
+def card(path: Path) -> dict[str, Any]:
+    """The card of the scores in ``path``; empty where there is none.
+
+    Raises:
+        DataError: it is not JSON.
+    """
+    beside = card_path(path)
+    if not beside.exists():
+        return {}
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(beside, f"not JSON: {error}", AGAIN) from error
+    return content if isinstance(content, dict) else {}
+
+
+def left_out(path: Path) -> frozenset[str]:
+    """The ids whose trials the card of the scores in ``path`` lists as left out."""
+    return frozenset(map(str, card(path).get(LEFT_OUT, [])))
+
+
 def read(path: Path, trials: TrialList) -> ScoreTable:
     """The scores in ``path`` of exactly the pairs in ``trials``, in the order of ``trials``.
+
+    Trials of the ids that ``left_out`` gives are none: they have no score.
 
     Raises:
         DataError: a line that is not ``enroll test score`` with a finite score; a pair that is scored twice,
             is not a trial, or has no score. The message names the first pair and says how many there are.
     """
+    trials = trials.without(left_out(path))
     names = dict.fromkeys(itertools.chain(trials.enroll_ids, trials.test_ids))
     number = {name: code for code, name in enumerate(names)}
     codes = _Codes({name.encode(): code for name, code in number.items()})

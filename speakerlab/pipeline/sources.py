@@ -24,7 +24,7 @@ import numpy as np
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.tables import read_wav_scp, refuse_commands
 from speakerlab.errors import AudioError, DataError, SpeakerLabError
-from speakerlab.io import audio, container, download
+from speakerlab.io import audio, container, download, stored
 from speakerlab.io.ark import FeatureTable
 from speakerlab.io.audio import Channels
 from speakerlab.types import Float32Array, RecId, Recording
@@ -231,22 +231,15 @@ def _of_list(path: Path, kind: str) -> Utterances:
         raise SpeakerLabError(f"{path}: type '{kind}' is not one of {', '.join(TYPES)}")
     if kind == "kaldi_ark":
         table = FeatureTable(path)
-        return Utterances({k: Source(f"{path} {k}", partial(_of_ark, table, k)) for k in table}, is_list=True)
+        return Utterances(
+            {k: Source(f"{path} {k}", partial(stored.features, table, k)) for k in table}, is_list=True
+        )
     recordings = read_wav_scp(path)
     found = {
         str(rec_id): Source(one.written, partial(audio.read_channels, one), not one.is_pipe)
         for rec_id, one in recordings.items()
     }
     return Utterances(found, is_list=True, recordings=recordings, path=path)
-
-
-def _of_ark(table: FeatureTable, key: str) -> Float32Array:
-    feats = table[key]
-    if feats.ndim != 2 or not len(feats):
-        raise AudioError(key, f"{table.path}: features of shape {feats.shape}, not [frames, dims]")
-    if not np.isfinite(feats).all():
-        raise AudioError(key, f"{table.path}: NaN or Inf features")
-    return feats.astype(np.float32)
 
 
 def _content(key: str, path: Path) -> bytes:

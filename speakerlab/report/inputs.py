@@ -6,7 +6,6 @@ In: ``System(name, trials, scores)`` for every row; out: ``Scored`` lists, read 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,14 +111,7 @@ def _check_names(systems: Sequence[System]) -> None:
 
 
 def _card_says_llr(path: Path) -> bool:
-    card = scores.card_path(path)
-    if not card.exists():
-        return False
-    try:
-        content = json.loads(card.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(card, f"not JSON: {error}", "score the list again") from error
-    return isinstance(content, dict) and content.get("llr") is True
+    return scores.card(path).get("llr") is True
 
 
 def _merged(paths: Sequence[Path]) -> dict[str, str]:

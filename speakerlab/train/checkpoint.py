@@ -7,7 +7,10 @@ a file each: ``epoch_0007.rank1.pt`` and so on, then rank 0 the one above: with 
 
 from __future__ import annotations
 
+import logging
+import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,24 @@ from speakerlab.errors import DataError
 from speakerlab.io import atomic
 
 _NAME = re.compile(r"epoch_(\d{4,})\.pt$")
+
+
+class DamagedError(DataError):
+    """A checkpoint's file is not what was written; the one before may do."""
+
+
+# What torch and zipfile raise for files that are none, cut off or overwritten.
+_DAMAGES: tuple[type[Exception], ...] = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    NotImplementedError,
+)
 
 
 def path_of(exp_dir: Path, epoch: int) -> Path:
@@ -68,21 +89,44 @@ def load(path: Path, rank: int = 0) -> dict[str, Any]:
     """The state of process ``rank`` that belongs to the checkpoint ``path``, on the CPU.
 
     Raises:
-        DataError: its file is damaged or missing.
+        DamagedError: its file is damaged.
+        DataError: it is missing.
     """
     part = part_of(path, rank)
     if rank and not part.exists():
         raise DataError(part, "missing", f"resume with as many processes as wrote {path.name}")
     try:
-        state: dict[str, Any] = torch.load(part, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        with zipfile.ZipFile(part) as archive:  # torch compares no checksum
+            damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"{damaged} does not match its checksum")
+        state = torch.load(part, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or "model" not in state:
+            raise ValueError("holds no model")
+    except _DAMAGES as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            part,
-            f"cannot be read ({reason})",
-            f"delete {path.name if rank else 'it'} to resume from the one before",
-        ) from error
+        fix = f"delete {path.name if rank else 'it'} to resume from the one before"
+        raise DamagedError(part, f"cannot be read ({reason})", fix) from error
     return state
+
+
+def intact(paths: Sequence[Path]) -> list[Path]:
+    """Those of ``paths`` that can be read; the log names the others.
+
+    Raises:
+        DamagedError: none can.
+    """
+    found = []
+    for path in paths:
+        try:
+            load(path)
+            found.append(path)
+        except DamagedError as error:
+            logging.warning("%s: %s; left out", error.path, error.why)
+            last = error
+    if paths and not found:
+        raise last
+    return found
 
 
 def average(paths: Sequence[Path]) -> dict[str, torch.Tensor]:

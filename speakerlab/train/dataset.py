@@ -19,10 +19,14 @@ from speakerlab.augment.spec_augment import spec_augment
 from speakerlab.augment.speed import change_speed
 from speakerlab.errors import AudioError, ConfigError, DataError, SpeakerLabError
 from speakerlab.frontend.cmvn import apply_cmvn
-from speakerlab.io import audio
+from speakerlab.io import audio, stored
+from speakerlab.io.ark import FeatureTable
+from speakerlab.io.retry import retried
 from speakerlab.train.experiment import ExperimentConfig, SamplingConfig
-from speakerlab.types import Float32Array, RecId, Recording, Utterance
+from speakerlab.types import Float32Array, RecId, Recording, Segment, Utterance
 
+OTHERS = 1 << 30  # a seed no view has, for the utterances that stand in for unusable ones
+MAX_OTHERS = 50
 TRIES = 5  # places tried in an utterance before it is called silent
 
 
@@ -61,6 +65,9 @@ class CropSampler:
         self.epoch = 0
         if batch_size % (config.views * world):
             raise ConfigError("train", [f"batch_size: {batch_size} is no multiple of {config.views * world}"])
+        if batch_size < 2 * world:
+            why = f"batch_size: {batch_size} leaves one crop to each of {world} processes; give two"
+            raise ConfigError("train", [why])
         if len(self) == 0:
             raise DataError("training data", f"{self._num_crops} crops do not fill a batch of {batch_size}")
 
@@ -91,6 +98,10 @@ class CropSource(Protocol):
         """Speed factors; each besides the first makes new classes."""
         ...
 
+    def name(self, utt: int) -> str:
+        """The id of utterance ``utt``."""
+        ...
+
     def crop(self, utt: int, speed: float, rng: np.random.Generator) -> torch.Tensor:
         """Raw features [T, F] of a random crop of utterance ``utt`` at ``speed``."""
         ...
@@ -113,6 +124,10 @@ class WaveformSource:
         self._frontend = config.frontend.build()
         self._augmenter = augmenter
 
+    def name(self, utt: int) -> str:
+        """See ``CropSource``."""
+        return str(self._utterances[utt].utt_id)
+
     def crop(self, utt: int, speed: float, rng: np.random.Generator) -> torch.Tensor:
         """See ``CropSource``; an utterance shorter than the crop is repeated."""
         samples = change_speed(self._read(utt, self._crop_s * speed, rng), speed)
@@ -128,16 +143,19 @@ class WaveformSource:
         recording = self._recordings[segment.rec_id]
         room_s = self._durations_s[utt] - wanted_s
         if room_s <= 0:
-            return audio.read(recording, segment, self._frontend.sample_rate).samples
+            return self._samples(recording, segment)
         for attempt in range(TRIES):
             start_s = segment.start_s + rng.uniform(0, room_s)
             piece = replace(segment, start_s=start_s, end_s=start_s + wanted_s)
             try:
-                return audio.read(recording, piece, self._frontend.sample_rate).samples
+                return self._samples(recording, piece)
             except AudioError:  # a pause may be digital silence; another place decides
                 if attempt == TRIES - 1:
                     raise
         raise AssertionError("unreachable")
+
+    def _samples(self, recording: Recording, segment: Segment) -> Float32Array:
+        return retried(lambda: audio.read(recording, segment, self._frontend.sample_rate)).samples
 
 
 class FeatureSource:
@@ -147,20 +165,25 @@ class FeatureSource:
 
     def __init__(
         self,
-        feats: Mapping[str, Float32Array],
+        feats: FeatureTable,
         utterances: Sequence[Utterance],
         crop_frames: int,
-        voiced: Mapping[str, Float32Array] | None = None,
+        dim: int,
+        voiced: FeatureTable | None = None,
     ) -> None:
         self._feats, self._utterances, self._voiced = feats, utterances, voiced
-        self._crop_frames = crop_frames
+        self._crop_frames, self._dim = crop_frames, dim
+
+    def name(self, utt: int) -> str:
+        """See ``CropSource``."""
+        return str(self._utterances[utt].utt_id)
 
     def crop(self, utt: int, speed: float, rng: np.random.Generator) -> torch.Tensor:  # noqa: ARG002
         """See ``CropSource``; an utterance shorter than the crop is repeated."""
         utt_id = self._utterances[utt].utt_id
-        feats = self._feats[utt_id]
+        feats = stored.features(self._feats, utt_id, self._dim)
         if self._voiced is not None:
-            feats = feats[self._voiced[utt_id] > 0]
+            feats = stored.speech(utt_id, feats, stored.voiced(self._voiced, utt_id))
         if len(feats) == 0:
             raise AudioError(utt_id, "no frame of speech")
         feats = np.tile(feats, (-(-self._crop_frames // len(feats)), 1))
@@ -168,47 +191,89 @@ class FeatureSource:
         return torch.from_numpy(feats[start : start + self._crop_frames].copy())
 
 
+class Batch(NamedTuple):
+    """Crops [B, T, F] with their labels [B], and why other utterances than those drawn had to stand in."""
+
+    feats: torch.Tensor
+    labels: torch.Tensor
+    failures: dict[str, str]
+
+
 @dataclass(frozen=True)
-class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int] | SpeakerLabError]):
+class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
     """Normalised crops [T, F] and their class: speaker, or speaker at another speed.
 
     Attributes:
         spk_classes: class of each utterance's speaker at speed 1.
         num_speakers: speed number k adds k * num_speakers to the class.
+        left_out: ids of utterances that give no crops: others take their place in every batch.
+        max_fail_rate: share of the utterances that may turn out to be unusable; above 0, others also take the
+            place of these.
     """
 
     source: CropSource
     spk_classes: npt.NDArray[np.int64]
     num_speakers: int
     config: ExperimentConfig
+    left_out: frozenset[str] = frozenset()
+    max_fail_rate: float = 0.0
 
     @property
     def num_classes(self) -> int:
         """Speakers times speeds."""
         return self.num_speakers * len(self.source.speeds)
 
-    def __getitem__(self, key: CropKey) -> tuple[torch.Tensor, int] | SpeakerLabError:
-        """The crop ``key`` names, the same at every call; or why there is none.
+    def __getitem__(self, key: CropKey) -> tuple[torch.Tensor, int]:
+        """The crop ``key`` names, the same at every call.
 
-        The error is returned: one raised in a loader process would arrive as a RuntimeError with its
-        traceback for a message.
+        Raises:
+            AudioError: its utterance cannot be used.
         """
-        try:
-            return self._crop(key)
-        except SpeakerLabError as error:
-            return error
-
-    def _crop(self, key: CropKey) -> tuple[torch.Tensor, int]:
         draw = (self.config.seed, key.epoch, key.draw)
         copy = int(np.random.default_rng(draw).integers(len(self.source.speeds)))  # for all views
         rng = np.random.default_rng((*draw, key.view + 1))
         feats = self.source.crop(key.utt, self.source.speeds[copy], rng)
         feats = apply_cmvn(feats, self.config.cmvn)
+        if not torch.isfinite(feats).all():
+            raise AudioError(self.source.name(key.utt), "NaN or Inf features after the front end and CMVN")
         feats = spec_augment(feats, self.config.augment.spec_augment, rng)
         return feats, int(self.spk_classes[key.utt]) + copy * self.num_speakers
 
+    def __getitems__(self, keys: Sequence[CropKey]) -> Batch | SpeakerLabError:
+        """The batch of ``keys``, which the loader asks for as a whole; or why there is none.
 
-def collate(crops: list[tuple[torch.Tensor, int] | SpeakerLabError]) -> Any:
-    """A batch [B, T, F] with labels [B], or the first error among ``crops``."""
-    errors = [crop for crop in crops if isinstance(crop, SpeakerLabError)]
-    return errors[0] if errors else torch.utils.data.default_collate(crops)
+        The error is returned: one raised in a loader process would arrive as a RuntimeError with its
+        traceback for a message.
+        """
+        failures: dict[str, str] = {}
+        crops: dict[CropKey, tuple[torch.Tensor, int]] = {}
+        draws: dict[int, list[CropKey]] = {}
+        for key in keys:
+            draws.setdefault(key.draw, []).append(key)
+        try:
+            for group in draws.values():
+                crops.update(zip(group, self._views(group, failures), strict=True))
+        except SpeakerLabError as error:
+            return error
+        feats, labels = zip(*(crops[key] for key in keys), strict=True)
+        return Batch(torch.stack(feats), torch.tensor(labels), failures)
+
+    def _views(self, keys: Sequence[CropKey], failures: dict[str, str]) -> list[tuple[torch.Tensor, int]]:
+        """The crops of all views of one draw: where an utterance cannot be used, of another one."""
+        draw = (self.config.seed, keys[0].epoch, keys[0].draw)
+        others = np.random.default_rng((*draw, OTHERS)).integers(len(self.spk_classes), size=MAX_OTHERS)
+        for utt in (keys[0].utt, *others.tolist()):
+            if self.source.name(utt) in self.left_out:
+                continue
+            try:
+                return [self[key._replace(utt=utt)] for key in keys]
+            except AudioError as error:
+                if not self.max_fail_rate:
+                    raise
+                failures[error.name] = " ".join(error.why.split())
+        raise DataError("training data", f"{MAX_OTHERS} utterances drawn in a row cannot be used")
+
+
+def collate(batch: Any) -> Any:
+    """What the loader hands on: ``CropDataset`` makes whole batches."""
+    return batch

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from speakerlab import registry
 from speakerlab.augment.pipeline import AugmentConfig
 from speakerlab.config import Component, component
 from speakerlab.frontend.cmvn import CmvnConfig
+from speakerlab.frontend.framing import require
 from speakerlab.hub.bundle import EmbedderConfig
 
 
@@ -31,14 +33,19 @@ class SamplingConfig:
     views: int = 1
 
     def __post_init__(self) -> None:
-        if not self.speeds or self.speeds[0] != 1.0 or len(set(self.speeds)) != len(self.speeds):
-            raise ValueError("speeds: must start with 1.0 and hold no factor twice")
-        if not all(
-            0.5 <= speed <= 2.0 and abs(100 * speed - round(100 * speed)) < 1e-6 for speed in self.speeds
-        ):
-            raise ValueError("speeds: factors are multiples of 0.01 in 0.5..2.0")
-        if self.crop_s <= 0 or self.views < 1:
-            raise ValueError("crop_s, views: must be positive")
+        hundredths = [100 * speed for speed in self.speeds]
+        require(
+            {
+                "speeds: must start with 1.0 and hold no factor twice": self.speeds[:1] == (1.0,)
+                and len(set(self.speeds)) == len(self.speeds),
+                "speeds: factors are multiples of 0.01 in 0.5..2.0": all(
+                    50 <= speed <= 200 and abs(speed - round(speed)) < 1e-4 for speed in hundredths
+                ),
+                "crop_s: must be positive": self.crop_s > 0,
+                "crops_per_epoch: must not be negative": self.crops_per_epoch >= 0,
+                "views: must be at least 1": self.views >= 1,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,26 @@ class OptimizerConfig:
     weight_decay: float = 1e-4
     grad_clip: float = 5.0
 
+    def __post_init__(self) -> None:
+        require(
+            {
+                "lr: must be positive": self.lr > 0,
+                "lr_final: must be 0 to lr": 0 <= self.lr_final <= self.lr,
+                "warmup_epochs: must not be negative": self.warmup_epochs >= 0,
+                "momentum: must be at least 0 and below 1": 0 <= self.momentum < 1,
+                "weight_decay: must not be negative": self.weight_decay >= 0,
+                "grad_clip: must not be negative; 0 clips nothing": self.grad_clip >= 0,
+            }
+        )
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Length and pace of training; epochs may be fractional where a schedule is meant.
 
     Attributes:
-        margin_epochs: the loss margin grows from 0 to its setting between these two epochs.
+        margin_epochs: the loss margin grows from 0 to its setting between these two epochs; where they are
+            equal, it is switched on there.
         average: how many last checkpoints stage 5 averages; as many are kept.
         precision: bf16 is autocast; weights and loss stay fp32.
     """
@@ -71,10 +91,16 @@ class TrainConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or not 1 <= self.average <= self.epochs:
-            raise ValueError("epochs >= 1, batch_size >= 2 and 1 <= average <= epochs must hold")
-        if len(self.margin_epochs) != 2 or self.margin_epochs[0] > self.margin_epochs[1]:
-            raise ValueError("margin_epochs: must be [start, end]")
+        ramp = self.margin_epochs
+        require(
+            {
+                "epochs: must be at least 1": self.epochs >= 1,
+                "batch_size: must be at least 2": self.batch_size >= 2,
+                "average: must be 1 to epochs": 1 <= self.average <= self.epochs,
+                "margin_epochs: must be [start, end] with 0 <= start <= end": len(ramp) == 2
+                and 0 <= ramp[0] <= ramp[1],
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -90,6 +116,16 @@ class ExperimentConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        views = getattr(registry.get("loss", self.loss.name), "MIN_VIEWS", 1)
+        require(
+            {
+                f"sampling.views: must be at least {views} with loss {self.loss.name}": self.sampling.views
+                >= views,
+                "seed: must not be negative": self.seed >= 0,
+            }
+        )
 
     @property
     def embedder(self) -> EmbedderConfig:

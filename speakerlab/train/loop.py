@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from speakerlab import logs
-from speakerlab.errors import DataError, SpeakerLabError
+from speakerlab.errors import ConfigError, DataError, SpeakerLabError
 from speakerlab.io import atomic
 from speakerlab.train import checkpoint, schedule
 from speakerlab.train.dataset import CropDataset, CropSampler, collate
 from speakerlab.train.experiment import ExperimentConfig, OptimizerConfig
+from speakerlab.train.failures import Failures
 
 LOG = "train.jsonl"
 
@@ -109,6 +110,13 @@ def gradient_norm(parameters: Iterable[nn.Parameter], shards: Sequence[nn.Parame
     return (norm.square() + square).sqrt()
 
 
+def _scored(hits: torch.Tensor | None, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many crops of a batch were found, and of how many that is known."""
+    if hits is None:
+        return torch.zeros(()), torch.zeros(())
+    return hits, hits.new_tensor(size)
+
+
 class Trainer:
     """Runs the epochs of one experiment; see the module for what it leaves."""
 
@@ -124,10 +132,23 @@ class Trainer:
         rank: int = 0,
         world: int = 1,
     ) -> None:
+        self.failures = Failures(
+            exp_dir, len(dataset.spk_classes), dataset.max_fail_rate, is_writer=rank == 0
+        )
         self.config, self.sampler, self.exp_dir, self.device = config, sampler, exp_dir, device
         self.rank, self.world = rank, world
-        self.feat_dim = int(config.frontend.build().dim)
+        frontend = config.frontend.build()
+        self.feat_dim = int(frontend.dim)
         self.criterion = Criterion(config, self.feat_dim, dataset.num_classes).to(device)
+        frames = frontend.num_frames(round(config.sampling.crop_s * frontend.sample_rate))
+        if frames < self.model.min_frames:
+            why = f"crop_s: {frames} frames of features; the network needs {self.model.min_frames}"
+            raise ConfigError("sampling", [why])
+        rate = getattr(self.model, "sample_rate", None)
+        if rate not in (None, frontend.sample_rate):
+            raise ConfigError(
+                "frontend", [f"sample_rate: {frontend.sample_rate}; the encoder takes {rate} Hz"]
+            )
         sharded: Sequence[str] = getattr(self.criterion.loss, "SHARDED", ()) if world > 1 else ()
         self.shards = [self.criterion.loss.get_parameter(name) for name in sharded]
         self.parallel = distribute(self.criterion, sharded) if world > 1 else self.criterion
@@ -151,27 +172,46 @@ class Trainer:
         return self.criterion.model
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint in ``exp_dir``, if there is one.
+        """Go on from the newest checkpoint in ``exp_dir`` that can be read, if there is one.
 
         Raises:
-            DataError: it is damaged, or its loss was sharded over another number of processes.
+            DataError: none can be read, or the loss was sharded over another number of processes.
         """
         found = checkpoint.finished(self.exp_dir)
-        if not found:
-            return
-        state = checkpoint.load(found[-1], self.rank if self.shards else 0)
+        while found:
+            state = self._load(found, self.rank if self.shards else 0)
+            if state is not None:
+                self._go_on(found[-1], state)
+                return
+            found.pop()
+
+    def _load(self, found: Sequence[Path], rank: int) -> dict[str, Any] | None:
+        """The state in the last of ``found``; None where a process cannot read its part of it."""
+        try:
+            state = checkpoint.load(found[-1], rank)
+        except checkpoint.DamagedError as error:
+            if len(found) == 1:
+                raise
+            logging.warning("%s: %s; going back to %s", error.path, error.why, found[-2].name)
+            state = {}
+        whole = torch.tensor(int(bool(state)), device=self.device)
+        if self.world > 1:  # all go back together
+            torch.distributed.all_reduce(whole, torch.distributed.ReduceOp.MIN)
+        return state if whole else None
+
+    def _go_on(self, path: Path, state: dict[str, Any]) -> None:
         self.criterion.model.load_state_dict(state["model"])
         try:
             self.criterion.loss.load_state_dict(state["loss"])
         except ValueError as error:  # it was sharded differently
-            raise DataError(found[-1], str(error), "resume with as many processes as wrote it") from error
+            raise DataError(path, str(error), "resume with as many processes as wrote it") from error
         self.optimizer.load_state_dict(state["optimizer"])
         random = state["random"][self.rank % len(state["random"])]
         torch.set_rng_state(random["cpu"])
         if self.device.type == "cuda" and "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"], self.device)
         self.epoch = int(state["epoch"])
-        logging.info("resumed after epoch %d from %s", self.epoch, found[-1])
+        logging.info("resumed after epoch %d from %s", self.epoch, path)
 
     def run(self, validate: Callable[[nn.Module], float] | None) -> None:
         """Train until ``config.train.epochs`` are done; ``validate`` gives an EER after each."""
@@ -190,31 +230,31 @@ class Trainer:
         start = time.monotonic()
         self.sampler.epoch = self.epoch
         self.parallel.train()
-        loss_sum = torch.zeros((), device=self.device)
-        correct: torch.Tensor | None = None
+        sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, found, scored, crops
         lr = margin = 0.0
-        crops = 0
         steps = len(self.sampler)
         batches = logs.progress(self.loader, f"epoch {self.epoch + 1}/{self.config.train.epochs}", steps)
         for step, batch in enumerate(batches):
             if isinstance(batch, SpeakerLabError):
                 raise batch
-            feats, labels = batch
+            self.failures.add(batch.failures)
             lr, margin = self._schedule(self.epoch + step / steps)
-            loss, hits = self._step(feats, labels, step)
-            loss_sum += loss
-            if hits is not None:
-                correct = hits if correct is None else correct + hits
-            crops += len(labels)
+            loss, hits = self._step(batch.feats, batch.labels, step)
+            size = len(batch.labels)
+            sums += torch.stack([loss.double(), *_scored(hits, size), loss.new_tensor(size)])
+        if self.world > 1:
+            torch.distributed.all_reduce(sums)
+        self.failures.gather(self.world)
         self.epoch += 1
+        loss_sum, found, scored, crops = sums.tolist()
         return EpochRecord(
             self.epoch,
-            float(loss_sum) / steps,
-            None if correct is None else float(correct) / crops,
+            loss_sum / (steps * self.world),
+            found / scored if scored else None,
             lr,
             margin,
             None,
-            crops * self.world,
+            int(crops),
             round(time.monotonic() - start, 2),
         )
 
@@ -238,7 +278,8 @@ class Trainer:
             loss, hits = self.parallel(feats, labels)
         if not torch.isfinite(loss):
             raise SpeakerLabError(
-                f"loss is {loss.item()} in epoch {self.epoch + 1}, batch {step + 1}; lower optimizer.lr"
+                f"loss is {loss.item()} in epoch {self.epoch + 1}, batch {step + 1}, of features up to "
+                f"{feats.abs().max().item():.3g}; lower optimizer.lr"
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

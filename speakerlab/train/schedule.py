@@ -21,8 +21,8 @@ def learning_rate(config: OptimizerConfig, epoch: float, epochs: int) -> float:
 
 
 def margin(target: float, epoch: float, ramp_epochs: Sequence[float]) -> float:
-    """0 before the ramp, ``target`` after it, linear within."""
+    """0 before the ramp, ``target`` from its end on, linear within; a ramp of no length is a step."""
     start, end = ramp_epochs
     if epoch >= end:
         return target
-    return target * max(epoch - start, 0.0) / (end - start)
+    return target * (epoch - start) / (end - start) if epoch > start else 0.0

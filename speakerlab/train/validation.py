@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from speakerlab.data.datadir import DataDir
 from speakerlab.data.tables import read_trials
 from speakerlab.embed.extractor import Extractor
 from speakerlab.embed.inputs import UtteranceInputs
-from speakerlab.errors import DataError
+from speakerlab.errors import AudioError, DataError
 from speakerlab.hub.bundle import EmbedderConfig
 from speakerlab.metrics.detection import detection
 from speakerlab.types import Float32Array, ScoreTable, TrialList
@@ -33,11 +34,20 @@ class ValidationSet:
     trials: TrialList
 
     @classmethod
-    def load(cls, path: Path, config: EmbedderConfig, *, feats_type: str, use_vad: bool) -> ValidationSet:
-        """Read the data dir ``path`` with its ``trials``.
+    def load(
+        cls,
+        path: Path,
+        config: EmbedderConfig,
+        *,
+        feats_type: str,
+        use_vad: bool,
+        max_fail_rate: float = 0.0,
+    ) -> ValidationSet:
+        """Read the data dir ``path`` with its ``trials``, without those of utterances that cannot be used.
 
         Raises:
-            DataError: no trials; AudioError: an utterance cannot be used.
+            DataError: no trials.
+            AudioError: more utterances than ``max_fail_rate`` allows cannot be used: the first.
         """
         data = DataDir.load(path)
         if not (path / "trials").exists():
@@ -45,11 +55,21 @@ class ValidationSet:
         trials = read_trials(path / "trials")
         extractor = Extractor(config, config.model.build(feat_dim=config.frontend.build().dim))
         inputs = UtteranceInputs(data, extractor, feats_type=feats_type, use_vad=use_vad)
-        feats = [inputs[utterance] for utterance in data.utterances]
-        rows = {str(utt_id): row for row, utt_id in enumerate(data.utt_ids)}
+        feats: dict[str, Float32Array] = {}
+        failures: list[AudioError] = []
+        for utterance in data.utterances:
+            try:
+                feats[str(utterance.utt_id)] = inputs[utterance]
+            except AudioError as error:
+                failures.append(error)
+                if len(failures) > max_fail_rate * len(data.utterances):
+                    raise
+                logging.warning("validation: %s; its trials are left out", error)
+        trials = trials.without({error.name for error in failures})
+        rows = {utt_id: row for row, utt_id in enumerate(feats)}
         enroll_rows = np.array([rows[i] for i in trials.enroll_ids])
         test_rows = np.array([rows[i] for i in trials.test_ids])
-        return cls(config, tuple(feats), enroll_rows, test_rows, trials)
+        return cls(config, tuple(feats.values()), enroll_rows, test_rows, trials)
 
     def eer(self, model: torch.nn.Module) -> float:
         """EER of cosine scores after subtracting the set's mean embedding; ``model`` stays where it is."""

@@ -177,3 +177,80 @@ def test_wrong_input_and_missing_folder_are_named(tmp_path):
         cls(network("wav2vec2-bert").config, feat_dim=1)
     with pytest.raises(DataError, match=r"nowhere.*config\.json"):
         network("wavlm", encoder=str(tmp_path / "nowhere"))
+
+
+HEADS = {
+    "wav2vec2": ("Wav2Vec2ForPreTraining", "Wav2Vec2ForCTC", "Wav2Vec2ForXVector"),
+    "hubert": ("HubertForCTC",),
+    "wavlm": ("WavLMForXVector",),
+    "wav2vec2-bert": ("Wav2Vec2BertForCTC",),
+}
+
+
+@pytest.mark.parametrize(("name", "cls"), [(name, cls) for name, found in HEADS.items() for cls in found])
+def test_the_encoder_is_taken_out_of_the_head_it_was_published_with(name, cls, tmp_path, caplog):
+    import transformers
+
+    torch.manual_seed(5)
+    small = {
+        "proj_codevector_dim": 8,
+        "codevector_dim": 8,
+        "num_codevectors_per_group": 4,
+        "tdnn_dim": [8] * 5,
+    }
+    small |= {"vocab_size": 9, "xvector_output_dim": 8}
+    settings = transformers.AutoConfig.for_model(name, **ENCODERS[name], **small)
+    whole = getattr(transformers, cls)(settings)
+    whole.save_pretrained(tmp_path / "encoder")
+    with caplog.at_level("INFO"):
+        own = network(name, encoder=str(tmp_path / "encoder")).encoder.state_dict()
+    theirs = getattr(whole, whole.base_model_prefix).state_dict()
+    common = own.keys() & theirs.keys()
+    assert own.keys() - theirs.keys() == set()
+    assert {key.split(".")[-1] for key in theirs.keys() - common} <= {"masked_spec_embed"}
+    assert all(torch.equal(own[key], theirs[key]) for key in common)
+    assert [line for line in caplog.messages if "the head it comes with is set aside" in line]
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_an_encoder_stored_in_half_precision_computes_in_single(precision, folder, tmp_path):
+    path, encoder = folder("wavlm")
+    encoder.to(getattr(torch, precision)).save_pretrained(path)
+    model = network("wavlm", encoder=str(path))
+    assert {value.dtype for value in model.state_dict().values() if value.is_floating_point()} == {
+        torch.float32
+    }
+    stored = encoder.state_dict()["encoder.layers.0.final_layer_norm.weight"]
+    assert torch.equal(model.encoder.state_dict()["encoder.layers.0.final_layer_norm.weight"], stored.float())
+    expected = model(inputs("wavlm"))
+    assert torch.isfinite(expected).all()
+    again = network("wavlm", architecture=model.config.architecture)  # as a bundle is read
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_samples_are_prepared_as_the_publisher_says(nested, folder):
+    """As ``Wav2Vec2FeatureExtractor`` of transformers does, utterance by utterance in a padded batch too."""
+    import transformers
+
+    path, _ = folder("wav2vec2")
+    theirs = transformers.Wav2Vec2FeatureExtractor(do_normalize=True, sampling_rate=8000)
+    settings = theirs.to_dict()
+    text = json.dumps({"feature_extractor": settings} if nested else settings)
+    (path / "preprocessor_config.json").write_text(text)
+    model = network("wav2vec2", encoder=str(path))
+    assert model.sample_rate == 8000
+    assert model.config.normalise
+    samples = 3 * inputs("wav2vec2", 500, 2) + 0.5
+    lengths = torch.tensor([500, 400])
+    rows = [samples[0, :, 0].numpy(), samples[1, :400, 0].numpy()]
+    seen = []
+    model.encoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    with torch.no_grad():
+        model(samples, lengths)
+    for got, row in zip(seen, rows, strict=True):
+        expected = torch.from_numpy(theirs(row, sampling_rate=8000).input_values[0])
+        torch.testing.assert_close(got[0], expected, atol=1e-5, rtol=1e-5)
+    (path / "preprocessor_config.json").write_text("[")
+    with pytest.raises(DataError, match=r"preprocessor_config\.json: is no JSON object"):
+        network("wav2vec2", encoder=str(path))

@@ -206,10 +206,11 @@ def test_command_killed_and_rerun_equals_one_run_and_refuses_other_settings(toy_
         assert torch.equal(value, states[1]["model"][key]), key
     assert states[0]["optimizer"]["param_groups"] == states[1]["optimizer"]["param_groups"]
 
-    other = run_python(command(toy_data, tmp_path / "b", "--set", "train.epochs=5"))
+    other = run_python(command(toy_data, tmp_path / "b", "--set", "seed=5"))
     assert other.returncode == 1
     assert other.stderr.splitlines()[-1].endswith(
-        "holds a run with other settings; use another --exp or --overwrite true"
+        "holds a run with other settings: seed (was 0, is 5); "
+        "use another --exp or --overwrite true, which discards that run"
     )
     assert len(checkpoint.finished(tmp_path / "b")) == 2
     record = json.loads((tmp_path / "a" / "train.jsonl").read_text().splitlines()[-1])

@@ -7,6 +7,7 @@ of two or more crops of each speaker (``sampling.views: 2``). See ``aam_softmax`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ class AamPrototypical(AamSoftmax):
     """
 
     Config = AamPrototypicalConfig
+    MIN_VIEWS: ClassVar[int] = 2  # crops of each speaker in a batch
     config: AamPrototypicalConfig
 
     def __init__(self, config: AamPrototypicalConfig, embed_dim: int, num_classes: int) -> None:

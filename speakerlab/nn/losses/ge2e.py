@@ -8,7 +8,7 @@ Wan et al., "Generalized end-to-end loss for speaker verification", arXiv 1710.1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class Ge2e(WithoutMargin):
     """
 
     Config = Ge2eConfig
+    MIN_VIEWS: ClassVar[int] = 2  # crops of each speaker in a batch
 
     def __init__(self, config: Ge2eConfig, embed_dim: int, num_classes: int) -> None:  # noqa: ARG002
         super().__init__()

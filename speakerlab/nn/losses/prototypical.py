@@ -8,6 +8,7 @@ Chung et al., "In defence of metric learning for speaker recognition", arXiv 200
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ class Prototypical(WithoutMargin):
     """
 
     Config = PrototypicalConfig
+    MIN_VIEWS: ClassVar[int] = 2  # crops of each speaker in a batch
 
     def __init__(self, config: PrototypicalConfig, embed_dim: int, num_classes: int) -> None:  # noqa: ARG002
         super().__init__()

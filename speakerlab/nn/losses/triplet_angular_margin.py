@@ -63,6 +63,7 @@ class TripletAngularMargin(WithMargin):
     """
 
     Config = TripletAngularMarginConfig
+    MIN_VIEWS: ClassVar[int] = 2  # crops of each speaker in a batch
     config: TripletAngularMarginConfig
 
     def __init__(self, config: TripletAngularMarginConfig, embed_dim: int, num_classes: int) -> None:

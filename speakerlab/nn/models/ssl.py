@@ -9,6 +9,7 @@ Weighted layers: Yang et al., "SUPERB", 2021.
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
@@ -26,6 +27,7 @@ STACKED_FRAMES = 2  # feature frames that w2v-BERT takes at once
 # Off in fine-tuning: a layer or frame left out at random would not be the network that is stored.
 PLAIN = {"layerdrop": 0.0, "mask_time_prob": 0.0, "mask_feature_prob": 0.0, "apply_spec_augment": False}
 UNUSED = {"masked_spec_embed"}  # stands for masked frames; none are masked
+NORMALISE_FLOOR = 1e-7  # added to the variance, as Wav2Vec2FeatureExtractor does
 CODE = ("attn_implementation", "auto_map", "use_kernels")  # settings that choose code to download and run
 LORA_TARGETS = ["intermediate_dense", "output_dense"]  # WavLM's attention reads weights past an adapter
 
@@ -42,6 +44,8 @@ class SslConfig:
         tuning: whether the encoder stays as it is, is adapted (LoRA, arXiv 2106.09685), or trained whole.
         lora_rank: rank of the adapters.
         head: name of the network that sees the weighted layers, with its default settings.
+        normalise: whether the samples of each utterance get mean 0 and variance 1 before the encoder sees
+            them; where ``encoder`` is a folder with a ``preprocessor_config.json``, that decides.
     """
 
     embed_dim: int = 192
@@ -50,6 +54,7 @@ class SslConfig:
     tuning: Literal["frozen", "lora", "full"] = "frozen"
     lora_rank: int = 8
     head: str = "ecapa_tdnn"
+    normalise: bool = False
 
     def __post_init__(self) -> None:
         for name in ("embed_dim", "lora_rank"):
@@ -89,8 +94,13 @@ class Ssl(nn.Module):
         sizes: Any = self.encoder.config
         # What a bundle stores: the weights come with it, the folder may be gone.
         architecture = {k: v for k, v in sizes.to_dict().items() if k != "_name_or_path"}
-        self.config = replace(config, encoder="", architecture=json.dumps(architecture))
         self.takes_samples = hasattr(sizes, "conv_kernel")
+        prepared = _preparation(Path(config.encoder)) if config.encoder and self.takes_samples else {}
+        self.sample_rate = prepared.get("sampling_rate")  # where it is stated
+        self.normalise = bool(prepared.get("do_normalize", config.normalise))
+        self.config = replace(
+            config, encoder="", architecture=json.dumps(architecture), normalise=self.normalise
+        )
         expected = 1 if self.takes_samples else int(sizes.feature_projection_input_dim) // STACKED_FRAMES
         if feat_dim != expected:
             front = "frontend waveform" if self.takes_samples else f"{expected} log-mel features"
@@ -139,6 +149,9 @@ class Ssl(nn.Module):
         """Sum [B, T', H] of the encoder's input and layers under softmax weights; no padding."""
         if self.takes_samples:
             inputs = feats.squeeze(-1)
+            if self.normalise:
+                centred = inputs - inputs.mean(1, keepdim=True)
+                inputs = centred / (centred.square().mean(1, keepdim=True) + NORMALISE_FLOOR).sqrt()
         else:
             frames = feats.shape[1] // STACKED_FRAMES
             inputs = feats[:, : frames * STACKED_FRAMES].reshape(feats.shape[0], frames, -1)
@@ -158,7 +171,8 @@ def _encoder(config: SslConfig) -> nn.Module:
     given = json.loads(config.architecture)
     sizes = {key: value for key, value in given.items() if not key.lstrip("_").startswith(CODE)}
     settings = transformers.AutoConfig.for_model(sizes.pop("model_type"), **{**sizes, **PLAIN})
-    return cast("nn.Module", transformers.AutoModel.from_config(settings))
+    # in single precision: version 5 keeps the precision that a publisher stored
+    return cast("nn.Module", transformers.AutoModel.from_config(settings).float())
 
 
 def _pretrained(transformers: Any, folder: Path) -> nn.Module:
@@ -166,15 +180,41 @@ def _pretrained(transformers: Any, folder: Path) -> nn.Module:
     encoder, found = transformers.AutoModel.from_pretrained(
         folder, local_files_only=True, output_loading_info=True, **PLAIN
     )
+    stored = {key: key.removeprefix(f"{encoder.base_model_prefix}.") for key in found["unexpected_keys"]}
+    parts = {key.partition(".")[0] for key in encoder.state_dict()}
+    if json.loads((folder / "config.json").read_text()).get("architectures") not in (
+        None,
+        [type(encoder).__name__],
+    ):
+        parts = set()  # saved with a head, whose names have no prefix and may be those of the encoder's parts
+    head = {key for key, name in stored.items() if key == name and name.partition(".")[0] not in parts}
     faults = {
-        kind: sorted(map(str, set(found[f"{kind}_keys"]) - UNUSED)) for kind in ("missing", "unexpected")
+        "missing": sorted(set(found["missing_keys"]) - UNUSED),
+        "unexpected": sorted(key for key, name in stored.items() if key not in head and name not in UNUSED),
     }
     text = "; ".join(
         f"{len(keys)} {kind} keys: {', '.join(keys[:5])}" for kind, keys in faults.items() if keys
     )
     if text:
         raise DataError(folder, f"does not fit the encoder: {text}")
-    return cast("nn.Module", encoder)
+    if head:
+        names = sorted({key.partition(".")[0] for key in head})
+        logging.info("%s: the head it comes with is set aside: %s", folder, ", ".join(names))
+    return cast("nn.Module", encoder.float())
+
+
+def _preparation(folder: Path) -> dict[str, Any]:
+    """What the encoder's publisher does to samples, where a file says so."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        path = folder / name
+        if path.is_file():
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                found = content.get("feature_extractor", content)
+                return {**found} if isinstance(found, dict) else {}
+            except (ValueError, AttributeError) as error:
+                raise DataError(path, f"is no JSON object: {error}") from error
+    return {}
 
 
 def _transformers() -> Any:
