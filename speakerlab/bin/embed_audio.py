@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speakerlab.bin import audio_arguments, entry, session_arguments
+from speakerlab.embed.windows import WINDOW_S
 from speakerlab.errors import AudioError, SpeakerLabError
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("audio", nargs="+", help=f"{audio_arguments.AUDIO_HELP}; or a wav.scp")
     parser.add_argument("--output-dir", type=Path, help="write xvector.ark and xvector.scp here")
     parser.add_argument("--batch-size", type=int, default=1, help="recordings per network call")
+    parser.add_argument(
+        "--window-s",
+        type=float,
+        default=WINDOW_S,
+        help="cut longer recordings into windows of at most so many seconds, whose embeddings are averaged; "
+        "0 cuts none",
+    )
     audio_arguments.add_channel(parser)
     audio_arguments.add(parser)
     session_arguments.add(parser)
@@ -56,7 +64,7 @@ def main(arguments: argparse.Namespace) -> None:
     running = session_arguments.config(arguments)
     model, ngpu = audio_arguments.network(arguments, running)
     network = pipeline(model=model, ngpu=ngpu, batch_size=arguments.batch_size, running=running)
-    options = replace(network.options, channel=arguments.channel)
+    options = replace(network.options, channel=arguments.channel, window_s=arguments.window_s)
     found = dict(zip(sources, embed(list(sources.items()), network.embedder, options), strict=True))
     usable = {key: result for key, result in found.items() if isinstance(result, Embedded)}
     if arguments.output_dir:
@@ -68,11 +76,18 @@ def main(arguments: argparse.Namespace) -> None:
     else:
         for key, embedded in usable.items():
             print(key, "[", *(f"{value:.8g}" for value in embedded.embedding.tolist()), "]")
-    for result in found.values():
-        if not isinstance(result, Embedded):
-            logging.error("%s", result)
+    _report(found)
     if len(usable) < len(found):
         sys.exit(1)
+
+
+def _report(found: Mapping[str, Embedded | AudioError]) -> None:
+    """Say what could not be used, and what no decision should rest on."""
+    for key, result in found.items():
+        if isinstance(result, AudioError):
+            logging.error("%s", result)
+        elif reasons := result.heard.speech.reasons:
+            logging.warning("%s: no decision should rest on its embedding: %s", key, "; ".join(reasons))
 
 
 def _sources(arguments: argparse.Namespace) -> dict[str, Source]:

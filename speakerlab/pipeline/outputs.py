@@ -32,8 +32,9 @@ def write(
 ) -> None:
     """Publish the embeddings of one input, or of two and ``key p`` lines of their comparison.
 
-    ``p`` is the mapped score in 0..1, 6 decimals, 0 where there is no decision; ``uncertain.tsv`` then gives
-    key and reasons. ``failures.tsv`` lists the keys that are missing elsewhere, and why.
+    ``p`` is the mapped score in 0..1, 6 decimals, 0 where there is no decision. ``uncertain.tsv`` gives key
+    and reasons of what no decision should rest on: pairs, or embeddings of a single input, such as those of
+    silence. ``failures.tsv`` lists the keys that are missing elsewhere, and why.
 
     Raises:
         DataError: there is no embedding to write, a key that holds a blank, a folder that cannot be written.
@@ -51,6 +52,8 @@ def write(
     for name, column in zip((FIRST, SECOND), columns, strict=False):
         _write_ark(folder, name, usable(column))
     if len(columns) == 1:
+        heard = {key: found.heard.speech.reasons for key, found in usable(columns[0]).items()}
+        _write_reasons(folder / UNCERTAIN, {key: "; ".join(why) for key, why in heard.items() if why})
         return
     decided = usable(decisions)
     undecided = {key: "; ".join(found.reasons) for key, found in decided.items() if found.reasons}

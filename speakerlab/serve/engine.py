@@ -12,14 +12,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from speakerlab.errors import AudioError, SpeakerLabError
-from speakerlab.pipeline.embedding import Embedded, listen
+from speakerlab.pipeline.embedding import Embedded, embed_pieces, listen
 from speakerlab.pipeline.sources import Source
 from speakerlab.serve.uploads import Samples, Upload
 
@@ -123,10 +123,10 @@ class Engine:
         start = time.perf_counter()
         read = partial(upload.decode, self.limits.max_audio_s)
         try:
-            inputs, heard = listen(
-                upload.name, Source("upload", read), self.pipeline.embedder, upload.channel
-            )
-            (embedding,) = self.pipeline.embedder.session.embed([inputs])
+            embedder = self.pipeline.embedder
+            options = replace(self.pipeline.options, channel=upload.channel)
+            heard, pieces = listen(upload.name, Source("upload", read), embedder, options)
+            embedding = embed_pieces(pieces, embedder.session)
             if not np.isfinite(embedding).all():
                 raise AudioError(upload.name, "its embedding is NaN or Inf")
             return Embedded(embedding, heard)

@@ -500,6 +500,17 @@ def test_silence_noise_and_scraps_are_uncertain(p, pcm, folder, tmp_path):
     assert not (tmp_path / "uncertain.tsv").exists()
 
 
+def test_embeddings_of_silence_are_flagged_in_the_files(p, pcm, tmp_path):
+    silence = np.zeros(3 * RATE, np.float32)
+    result = p([pcm[0], silence, pcm[1]], output_dir=tmp_path)
+    assert [bool(one["reasons"]) for one in result] == [False, True, False]
+    key = list(vectors(tmp_path / "xvector.scp"))[1]
+    assert (tmp_path / "uncertain.tsv").read_text() == f"{key}\t{result[1]['reasons'][0]}\n"
+    assert "silence" in result[1]["reasons"][0]
+    p([pcm[0]], output_dir=tmp_path)
+    assert not (tmp_path / "uncertain.tsv").exists()
+
+
 def test_a_recording_against_itself_is_the_same(p, folder):
     result = p((folder / "a.wav", folder / "a.wav"))
     assert result["cosine"] == pytest.approx(1)
