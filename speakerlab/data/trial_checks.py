@@ -7,17 +7,19 @@ train, report, warn)`` finds what the test shares with training: recordings are 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from speakerlab.data.contents import Contents
-from speakerlab.data.datadir import ENROLL_MAP, DataDir, list_file
+from speakerlab.data.datadir import ENROLL_MAP, DataDir
 from speakerlab.data.faults import Report
 from speakerlab.data.lines import LineIndex
 from speakerlab.data.trials import TrialBlock, trial_blocks
 from speakerlab.errors import DataError
+from speakerlab.types import Recording
 
 
 def check_trials(contents: Contents, report: Report) -> None:
@@ -86,14 +88,17 @@ def _check_selves(path: Path, block: TrialBlock, members: Mapping[bytes, set[byt
 
 
 def check_overlap(contents: Contents, train: DataDir, report: Report, warn: Report) -> None:
-    """Report recordings of ``contents`` that ``train`` has too, and warn of speakers that it has."""
+    """Report recordings of ``contents`` that ``train`` has too; warn of ids of others, and of speakers."""
     data, file = contents.data, contents.data.path / "wav.scp"
-    index, sources = LineIndex(file), {recording.written for recording in train.recordings.values()}
-    shared = [rec_id for rec_id, recording in data.recordings.items() if recording.written in sources]
-    for rec_id in shared:
-        why = f"the recording '{rec_id}' is in {list_file(train.path)} too"
-        fix = "take it out of one of the two: figures of a test on training data are false"
-        report(DataError(file, why, fix, index[rec_id]))
+    index, trained_on = LineIndex(file), {_place(recording) for recording in train.recordings.values()}
+    for rec_id, recording in data.recordings.items():
+        if _place(recording) in trained_on:
+            why = f"the recording '{rec_id}' is in {train.path / 'wav.scp'} too"
+            fix = "take it out of one of the two: figures of a test on training data are false"
+            report(DataError(file, why, fix, index[rec_id]))
+        elif rec_id in train.recordings:
+            why = f"the recording '{rec_id}' is in {train.path / 'wav.scp'} too, as another file"
+            warn(DataError(file, why, "if they are copies, take one out", index[rec_id]))
     file = data.path / "utt2spk"
     index = LineIndex(file)
     trained = train.spk2utt()
@@ -102,3 +107,7 @@ def check_overlap(contents: Contents, train: DataDir, report: Report, warn: Repo
             why = f"the speaker '{spk_id}' is in {train.path / 'utt2spk'} too"
             fix = "test on others, or rename it if it is another person"
             warn(DataError(file, why, fix, index[utt_ids[0]]))
+
+
+def _place(recording: Recording) -> str:
+    return recording.written if recording.is_pipe else os.path.normpath(recording.written)

@@ -10,10 +10,15 @@ import functools
 import math
 import re
 import struct
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
 _SEPARATORS = "-_.#@+~"  # what stands between an id and the prefix or suffix that a copy of it was given
 _MAX_KEY = 4096  # bytes
 _STREAMED = 0x7F000000  # bytes: what writers to a pipe state is more
@@ -73,7 +78,7 @@ def check_key(path: Path, stream: BinaryIO, key: str, offset: int) -> None:
     status = (
         path.stat()
     )  # the end of another key, as it seems: only the archive from its beginning on can tell
-    stored = _stored_keys(path, status.st_mtime_ns, status.st_size).get(offset)
+    stored = _stored_key(stream, offset, _entries(path, status.st_mtime_ns, status.st_size))
     if not (is_there if stored is None else stored == key or _is_renamed(key, stored)):
         has = f"of '{stored}'" if stored is not None else "of another key"
         raise ValueError(
@@ -119,10 +124,18 @@ def _is_renamed(key: str, stored: str) -> bool:
     return added != key and added[0] in _SEPARATORS
 
 
-@functools.lru_cache(maxsize=8)
-def _stored_keys(path: Path, _mtime_ns: int, size: int) -> dict[int, str]:
-    """The keys of an archive by the offsets of their values, as far as it can be followed."""
-    keys: dict[int, str] = {}
+def _stored_key(stream: BinaryIO, offset: int, entries: Int64Array) -> str | None:
+    """The key whose value is at ``offset``; None if none is, as far as the archive could be followed."""
+    place = int(np.searchsorted(entries[:, 1], offset))
+    if place == len(entries) or entries[place, 1] != offset:
+        return None
+    return _before(stream, offset - 1, offset - 1 - int(entries[place, 0])).decode(errors="replace")
+
+
+@functools.lru_cache(maxsize=1024)  # 16 bytes an entry
+def _entries(path: Path, _mtime_ns: int, size: int) -> Int64Array:
+    """Where the keys of an archive and their values begin, int64 [N, 2], as far as it can be followed."""
+    places = array("q")
     position = 0
     with path.open("rb") as stream:
         try:
@@ -131,13 +144,13 @@ def _stored_keys(path: Path, _mtime_ns: int, size: int) -> dict[int, str]:
                 name, blank, _ = stream.read(_MAX_KEY).partition(b" ")
                 if not blank:
                     break
-                position += len(name) + 1
-                keys[position] = name.decode()
-                stream.seek(position)
-                position = _value_end(stream, position)
+                value = position + len(name) + 1
+                places.extend((position, value))
+                stream.seek(value)
+                position = _value_end(stream, value)
         except (ValueError, LookupError, struct.error):  # from here on, it is no archive
             pass
-    return keys
+    return np.asarray(places, dtype=np.int64).reshape(-1, 2)
 
 
 def _value_end(stream: BinaryIO, start: int) -> int:

@@ -74,7 +74,7 @@ def _links(stream: BinaryIO) -> list[dict[int, _Track]]:
         elif not links or serial not in links[-1]:
             raise ValueError("damaged: an Ogg page of a track that has no first page")
         track = links[-1][serial]
-        if not flags & _FIRST and number != track.number + 1:
+        if track.is_audio and not flags & _FIRST and number != track.number + 1:
             raise ValueError(f"pages are missing: Ogg page {track.number} is followed by page {number}")
         in_heads = bool(flags & _FIRST)
         track.number, track.ended = number, bool(flags & _LAST)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 # Writers to a pipe do not know it: they state 0x7F000000 (sox, AIFF), 0x7FFFF000 (sox, WAV), 0xFFFFFFFF
-_STREAMED = 0x7F000000
+_STREAMED = 0x7EFFFF00  # sox rounds to whole frames
 _UNKNOWN, _UNKNOWN64 = 0xFFFFFFFF, 1 << 62
 _MATRIX = 14  # of MATLAB 5
 _HEADER = 1024  # bytes, enough for every header of a fixed form
@@ -197,9 +197,12 @@ def _voc(stream: BinaryIO, start: bytes) -> int | None:
     while position < size:
         stream.seek(position)
         block = stream.read(4)
+        length = int.from_bytes(block[1:], "little")
         if block[0] == 0:
             break
-        position += 4 + int.from_bytes(block[1:], "little")
+        if length == 0:  # not written by who could not go back
+            return None
+        position += 4 + length
     return position
 
 

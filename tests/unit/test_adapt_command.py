@@ -17,7 +17,7 @@ from speakerlab import cli
 from speakerlab.backend import domain_norm
 from speakerlab.embed.speech_check import SpeechCheck, check
 from speakerlab.hub import bundle
-from speakerlab.io import audio
+from speakerlab.io import audio, audio_source
 from speakerlab.pipeline import adapting, pipeline
 from speakerlab.predictor import Predictor
 from speakerlab.types import RecId, Recording, Waveform
@@ -56,7 +56,7 @@ def twice(samples):
 def here(crowd, tmp_path, monkeypatch):
     """A working directory with ``wav.scp`` of one sentence of everybody."""
     monkeypatch.chdir(tmp_path)
-    audio._output.cache_clear()
+    audio_source._output.cache_clear()
     write_list(crowd, "wav.scp", [f"p{n:02d}-0" for n in range(NUM_PEOPLE)])
     return tmp_path
 

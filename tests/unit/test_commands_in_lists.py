@@ -17,7 +17,7 @@ from speakerlab.bin import make_data_dir
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.tables import may_run, read_wav_scp
 from speakerlab.errors import SpeakerLabError
-from speakerlab.io import audio
+from speakerlab.io import audio, audio_source
 from speakerlab.io.ark import FeatureTable
 from speakerlab.pipeline import pipeline
 from speakerlab.predictor import Predictor
@@ -37,7 +37,7 @@ def model(tmp_path_factory):
 def here(tmp_path, talkers, monkeypatch):
     """A working directory with a recording, and a list of a command under several names."""
     monkeypatch.chdir(tmp_path)
-    audio._output.cache_clear()  # else the command of an earlier test would not run again
+    audio_source._output.cache_clear()  # else the command of an earlier test would not run again
     audio.write(tmp_path / "a.wav", Waveform(talkers[0][0].samples, 16000))
     for name in ("upload.wav", "upload.flac", "wav.scp", "wav.scp.00", "list.txt", "scp"):
         (tmp_path / name).write_text(f"x {COMMAND}\n")
@@ -121,7 +121,7 @@ def test_allowed_commands_run_from_lists_that_are_named_so(here, model):
     for name in ("wav.scp", "wav.scp.00"):
         np.testing.assert_array_equal(p(name)["x"]["spk_embedding"], expected)
         (here / "PWNED").unlink()
-        audio._output.cache_clear()
+        audio_source._output.cache_clear()
 
 
 def test_a_list_of_paths_needs_no_permission(here, p):

@@ -299,7 +299,7 @@ def test_models_follow_their_utterances_and_are_never_repaired_away(tmp_path):
 def test_what_a_test_shares_with_training(tmp_path):
     folder = make(tmp_path / "test")
     train = make(tmp_path / "train", dict.fromkeys(GOOD) | {
-        "wav.scp": f"x {tmp_path}/other.wav\ny {folder}/audio/r 2.wav\n", "utt2spk": "x s1\ny s9\n"
+        "wav.scp": f"r1 {tmp_path}/other.wav\ny {folder}/../test/audio/r 2.wav\n", "utt2spk": "r1 s1\ny s9\n"
     })  # fmt: skip
     faults, warnings = Faults(), Faults()
     check_overlap(Contents.load(folder), DataDir.load(train), faults, warnings)
@@ -307,7 +307,8 @@ def test_what_a_test_shares_with_training(tmp_path):
         f"{folder}/wav.scp:2: the recording 'r2' is in {train}/wav.scp too"
     ]
     assert [line.split(";")[0] for line in warnings.lines()] == [
-        f"{folder}/utt2spk:1: the speaker 's1' is in {train}/utt2spk too"
+        f"{folder}/wav.scp:1: the recording 'r1' is in {train}/wav.scp too, as another file",
+        f"{folder}/utt2spk:1: the speaker 's1' is in {train}/utt2spk too",
     ]
 
 

@@ -83,6 +83,8 @@ RF64 = b"RF64....WAVEds64"
         (RF64 + struct.pack("<I3Q", 24, 0, 0, 0) + b"data\xff\xff\xff\xff", None),
         (b"NIST_1A\n   1024\nsample_count -i 50\nsample_n_bytes -i 1\nchannel_count -i 2\nend_head\n", 1124),
         (b"NIST_1A\n   1024\nsample_count -i 50\nsample_n_bytes -i 2\nend_head\n", None),
+        (b"Creative Voice File\x1a\x1a\0\x14\x01\x1f\x11" + b"\x09\0\0\0" + bytes(20), None),
+        (b"Creative Voice File\x1a\x1a\0\x14\x01\x1f\x11" + b"\x09\x40\0\0", 94),
         (b"fLaC", None),
     ],
 )  # fmt: skip
