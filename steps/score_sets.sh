@@ -16,11 +16,13 @@ parse_options "$@"
 . path.sh
 . steps/lib/trial_lists.sh
 data_dir=${arguments[0]} embeddings_dir=${arguments[1]} scores_dir=${arguments[2]} sets=("${arguments[@]:3}")
-rm -rf "$scores_dir"{,-calibrated} "$scores_dir"-{z,t,s,as}-norm{,-calibrated} # what other options left
+systems=("$scores_dir"{,-calibrated} "$scores_dir"-{z,t,s,as}-norm{,-calibrated}) # of all options
+made=() # by this call
 
 score_all() { # score_all OUT_DIR [option of score_trials ...]
   local out_dir=$1 name
   shift
+  made+=("$out_dir")
   for name in $calibrate_on "${sets[@]}"; do
     steps/score_trials.sh --backend "$backend" "$@" "$embeddings_dir/$name" "$data_dir/$name" "$out_dir/$name"
   done
@@ -34,6 +36,7 @@ if [[ $norm != none ]]; then
 fi
 if [[ -n $calibrate_on ]]; then
   out_dir=$scores_dir-calibrated
+  made+=("$out_dir")
   steps/train_calibration.sh "$data_dir/$calibrate_on/trials" "scores=$scores_dir/$calibrate_on/trials" \
     "$out_dir/calibration.json"
   for name in "${sets[@]}"; do
@@ -43,3 +46,6 @@ if [[ -n $calibrate_on ]]; then
     done
   done
 fi
+for system in "${systems[@]}"; do # last, so that a call that fails costs no scores
+  [[ " ${made[*]} " == *" $system "* ]] || rm -rf "$system"
+done

@@ -42,7 +42,8 @@ def without_trial_speakers(
             why = f"no speaker for {unknown[0]} in the cohort's utt2spk ({len(unknown)} such utterances)"
             raise DataError(table.name, why, "give the utt2spk of the cohort")
     speakers = [utt2spk.get(utt_id, utt_id) for utt_id in table.ids]
-    common = {spk for spk, utt_id in zip(speakers, table.ids, strict=True) if utt_id in set(trial_ids)}
+    in_trials = frozenset(trial_ids)
+    common = {spk for spk, utt_id in zip(speakers, table.ids, strict=True) if utt_id in in_trials}
     common |= set(speakers) & set(trial_speakers)
     if not common:
         return table

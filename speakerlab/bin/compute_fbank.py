@@ -22,6 +22,7 @@ from speakerlab.data import sources
 from speakerlab.data.datadir import DataDir
 from speakerlab.data.fingerprint import fingerprint
 from speakerlab.errors import AudioError
+from speakerlab.frontend.framing import without_dither
 from speakerlab.io import audio
 from speakerlab.io.parts import Part, PartStore
 from speakerlab.io.retry import retried
@@ -93,7 +94,7 @@ def write_frames(
 
 def main(arguments: argparse.Namespace) -> None:
     """Compute this job's share."""
-    section = config.load(ExperimentConfig, arguments.config, arguments.set).frontend
+    section = without_dither(config.load(ExperimentConfig, arguments.config, arguments.set).frontend)
     settings = {f"frontend.{key}": value for key, value in config.to_mapping(section).items()}
     frontend = section.build()
     write_frames(arguments, "feats", frontend, frontend, settings)

@@ -19,7 +19,7 @@ from speakerlab import config
 from speakerlab.bin import entry
 from speakerlab.bin.compute_fbank import Compute, add_data_options, write_frames
 from speakerlab.errors import SpeakerLabError
-from speakerlab.frontend.framing import FrameGrid
+from speakerlab.frontend.framing import FrameGrid, without_dither
 from speakerlab.frontend.silero_vad import SileroConfig, SileroVad
 from speakerlab.frontend.vad import VadConfig, compute_vad
 from speakerlab.train.experiment import ExperimentConfig
@@ -80,7 +80,7 @@ def main(arguments: argparse.Namespace) -> None:
     cls = RULES[arguments.vad]
     chosen = {key: getattr(arguments, key) for key in config.to_mapping(cls())}
     rule = config.from_mapping(cls, chosen, "options")
-    frontend = config.load(ExperimentConfig, arguments.config, arguments.set).frontend.build()
+    frontend = without_dither(config.load(ExperimentConfig, arguments.config, arguments.set).frontend).build()
     settings = {
         "frontend.sample_rate": frontend.sample_rate,
         **{f"frames.{key}": value for key, value in asdict(frontend.grid).items()},

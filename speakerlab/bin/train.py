@@ -20,8 +20,9 @@ from speakerlab.augment.pipeline import Augmenter
 from speakerlab.bin import entry
 from speakerlab.data import sources
 from speakerlab.embed.extractor import pick_device
+from speakerlab.errors import ConfigError
 from speakerlab.hub import bundle
-from speakerlab.train import provenance
+from speakerlab.train import provenance, unused
 from speakerlab.train.corpus import TrainCorpus, identity, load_waveforms
 from speakerlab.train.dataset import CropDataset, CropSampler
 from speakerlab.train.experiment import ExperimentConfig
@@ -69,16 +70,35 @@ def make_dataset(
     return corpus.waveform_dataset(config, augmenter, max_fail_rate=max_fail_rate)
 
 
+def refuse_unused(arguments: argparse.Namespace, config: ExperimentConfig) -> None:
+    """Refuse what would be asked for and not done.
+
+    Raises:
+        ConfigError: options that others make useless.
+    """
+    problems = unused.options(
+        config,
+        feats_type=arguments.feats_type,
+        use_vad=arguments.use_vad,
+        has_noises=arguments.noise_data is not None,
+        has_rirs=arguments.rir_data is not None,
+        has_valid_data=arguments.valid_data is not None,
+    )
+    if problems:
+        raise ConfigError(arguments.config, problems)
+
+
 def describe_run(arguments: argparse.Namespace, config: ExperimentConfig) -> provenance.Run:
     """What decides the run, for the comparison with an earlier start."""
     corpus = TrainCorpus.load(arguments.train_data, tolerant=arguments.max_fail_rate > 0)
+    use_vad = arguments.use_vad and arguments.feats_type == "fbank"  # with raw, in validation alone
     inputs = {
         "--feats-type": arguments.feats_type,
-        "--use-vad": str(arguments.use_vad).lower(),
+        "--use-vad": str(use_vad).lower(),
         "--noise-data": identity(arguments.noise_data),
         "--rir-data": identity(arguments.rir_data),
     }
-    states = sources.inputs(corpus.data, feats_type=arguments.feats_type, use_vad=arguments.use_vad)
+    states = sources.inputs(corpus.data, feats_type=arguments.feats_type, use_vad=use_vad)
     return provenance.Run(config, corpus, inputs, states, arguments.max_fail_rate)
 
 
@@ -87,6 +107,7 @@ def main(arguments: argparse.Namespace) -> None:
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     device = start_processes(arguments.device, world)
     config = config_io.load(ExperimentConfig, arguments.config, arguments.set)
+    refuse_unused(arguments, config)
     run = describe_run(arguments, config)
     earlier = provenance.begun(arguments.exp_dir, run, overwrite=arguments.overwrite)
     corpus = run.corpus if earlier is None else earlier

@@ -18,6 +18,7 @@ from speakerlab.embed.session import Session, SessionConfig
 from speakerlab.embed.torch_session import TorchSession
 from speakerlab.errors import AudioError, SpeakerLabError
 from speakerlab.frontend.cmvn import apply_cmvn
+from speakerlab.frontend.framing import without_dither
 from speakerlab.io import stored
 from speakerlab.types import Float32Array, Waveform
 
@@ -49,7 +50,7 @@ class Extractor:
         session: Session | None = None,
     ) -> None:
         self.config = config
-        self.frontend = config.frontend.build()
+        self.frontend = without_dither(config.frontend).build()
         self.device = pick_device(device)
         self.session = session or TorchSession(model, self.device)
         self.min_frames = int(cast("int", model.min_frames))

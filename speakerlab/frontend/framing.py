@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import torch
+
+from speakerlab.config import Component
 
 Size = TypeVar("Size", int, torch.Tensor)
 
@@ -19,6 +21,13 @@ Size = TypeVar("Size", int, torch.Tensor)
 def to_samples(milliseconds: float, sample_rate: int) -> int:
     """Whole samples in a duration; Kaldi truncates, and so does everything here."""
     return int(sample_rate * milliseconds * 0.001)
+
+
+def without_dither(frontend: Component) -> Component:
+    """``frontend`` with features that depend on the samples alone."""
+    if not getattr(frontend.config, "dither", 0):
+        return frontend
+    return replace(frontend, config=replace(frontend.config, dither=0.0))
 
 
 def require(checks: Mapping[str, bool]) -> None:

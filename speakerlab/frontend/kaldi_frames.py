@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from speakerlab.frontend.framing import FrameGrid, require, to_samples
@@ -21,8 +23,8 @@ class KaldiConfig:
 
     Attributes:
         high_hz: upper edge of the filters; 0 or less is an offset from the Nyquist frequency.
-        dither: standard deviation of noise added in the scaled domain, from torch's global generator;
-            0 keeps the features a function of the samples.
+        dither: standard deviation of noise added in the scaled domain. Training draws it with each crop, as
+            an augmentation; models, extraction and stored features have none.
         scale: what samples in [-1, 1] are multiplied by: 32768 is the 16-bit range that Kaldi and
             WeSpeaker models expect, 1 what 3D-Speaker models expect.
         snip_edges: frames lie wholly inside the signal; else the edges are reflected (Kaldi).
@@ -56,7 +58,24 @@ class KaldiConfig:
             f"low_hz, high_hz: must rise within 0 to {nyquist:g} Hz": 0 <= self.low_hz < top <= nyquist,
             "dither: must not be negative": self.dither >= 0,
             "scale: must be positive": self.scale > 0,
+            f"num_mels: some of {self.num_mels} filters hold no bin of the transform, their features are "
+            "constant; take fewer filters, longer frames or a higher low_hz": (
+                not self._is_valid_band(top) or self._fewest_bins(top) > 0
+            ),
         }
+
+    def _is_valid_band(self, top: float) -> bool:
+        length = to_samples(self.frame_length_ms, self.sample_rate) if self.sample_rate > 0 else 0
+        return length > 0 and self.num_mels >= 4 and 0 <= self.low_hz < top <= self.sample_rate / 2
+
+    def _fewest_bins(self, top: float) -> int:
+        """Bins of the transform, a power of two of samples long, strictly inside the narrowest filter."""
+        size = 1 << (to_samples(self.frame_length_ms, self.sample_rate) - 1).bit_length()
+        hz = np.arange(size // 2) * self.sample_rate / size
+        edges = np.linspace(_mel(self.low_hz), _mel(top), self.num_mels + 2)
+        mel = _mel(hz)
+        inside = np.searchsorted(mel, edges[2:], "left") - np.searchsorted(mel, edges[:-2], "right")
+        return int(inside.min())
 
     @property
     def grid(self) -> FrameGrid:
@@ -67,6 +86,10 @@ class KaldiConfig:
             return FrameGrid(length, shift)
         left = length // 2 - shift // 2
         return FrameGrid(length, shift, left, length - left - shift + shift // 2, "symmetric")
+
+
+def _mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return np.asarray(1127.0 * np.log1p(np.asarray(hz) / 700.0))
 
 
 def compute(

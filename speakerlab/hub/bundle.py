@@ -148,9 +148,9 @@ def save(
 
     with atomic.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        staged, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("new", "old"))
-        for leftover in (staged, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        atomic.restore(path)
+        staged = path.with_name(f".{path.name}.{os.getpid()}.new")
+        shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
         save_model(model, str(staged / WEIGHTS))
         # A network may know more of its settings than it was given: that of an encoder read from a folder.
@@ -161,10 +161,7 @@ def save(
         hashes = {name: sha256(staged / name) for name in (WEIGHTS, CONFIG)}
         card = describe(model, feat_dim, hashes, provenance, threshold, domain)
         (staged / CARD).write_text(_as_text(card, rule), encoding="utf-8")
-        if path.exists():
-            path.rename(old)
-        staged.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        atomic.replace_folder(staged, path)
 
 
 def content_hash(path: Path) -> str:
@@ -236,6 +233,7 @@ def load(path: Path) -> Bundle:
 
 
 def _read_card(path: Path) -> dict[str, Any]:
+    atomic.restore(path)
     for name in (CARD, CONFIG, WEIGHTS):
         if not (path / name).is_file():
             raise DataError(path, f"is not a model bundle: no {name}", "train one with: bash run.sh")

@@ -28,6 +28,7 @@ from speakerlab.hub.bundle import Bundle
 from speakerlab.hub.model_cache import ModelCache
 from speakerlab.hub.published import Published
 from speakerlab.hub.self_supervised import Frontend
+from speakerlab.io import atomic
 
 KNOWN = (
     "a bundle (bundle.json), a ModelScope model (configuration.json), a 3D-Speaker experiment (config.yaml "
@@ -53,6 +54,7 @@ def load_model(source: str | Path, ssl_frontend: Frontend = "mel_spectrogram") -
         SpeakerLabError: a published model that no source has.
     """
     path, name = Path(source), str(source)
+    atomic.restore(path)
     if path.exists():
         return _read(path, ssl_frontend)
     if (entry := published.find(name)) is not None:

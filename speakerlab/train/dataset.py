@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -121,7 +122,9 @@ class WaveformSource:
         self._recordings, self._utterances, self._durations_s = recordings, utterances, durations_s
         self._crop_s = config.sampling.crop_s
         self.speeds: Sequence[float] = config.sampling.speeds
-        self._frontend = config.frontend.build()
+        self._frontend = config.embedder.frontend.build()
+        section = config.frontend.config
+        self._dither = getattr(section, "dither", 0.0) / getattr(section, "scale", 1.0)
         self._augmenter = augmenter
 
     def name(self, utt: int) -> str:
@@ -135,6 +138,8 @@ class WaveformSource:
         if len(samples) < length:
             samples = np.tile(samples, -(-length // len(samples)))
         augmented = self._augmenter(samples[:length], rng)
+        if self._dither:
+            augmented = augmented + np.float32(self._dither) * rng.standard_normal(length, dtype=np.float32)
         feats: torch.Tensor = self._frontend(torch.from_numpy(augmented))
         return feats
 
@@ -224,20 +229,44 @@ class CropDataset(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         return self.num_speakers * len(self.source.speeds)
 
     def __getitem__(self, key: CropKey) -> tuple[torch.Tensor, int]:
-        """The crop ``key`` names, the same at every call.
+        """The crop ``key`` names, the same at every call; its views are of different utterances.
 
         Raises:
             AudioError: its utterance cannot be used.
         """
         draw = (self.config.seed, key.epoch, key.draw)
+        utt = self._utterance(key)
         copy = int(np.random.default_rng(draw).integers(len(self.source.speeds)))  # for all views
         rng = np.random.default_rng((*draw, key.view + 1))
-        feats = self.source.crop(key.utt, self.source.speeds[copy], rng)
+        feats = self.source.crop(utt, self.source.speeds[copy], rng)
         feats = apply_cmvn(feats, self.config.cmvn)
         if not torch.isfinite(feats).all():
-            raise AudioError(self.source.name(key.utt), "NaN or Inf features after the front end and CMVN")
+            raise AudioError(self.source.name(utt), "NaN or Inf features after the front end and CMVN")
         feats = spec_augment(feats, self.config.augment.spec_augment, rng)
-        return feats, int(self.spk_classes[key.utt]) + copy * self.num_speakers
+        return feats, int(self.spk_classes[utt]) + copy * self.num_speakers
+
+    def _utterance(self, key: CropKey) -> int:
+        """The utterance of ``key.view``: the one drawn, then others of its speaker, drawn with it.
+
+        Crops of one recording are told by its channel; what should be alike is the voice. One with fewer
+        utterances than views gives some of them again.
+        """
+        if key.view == 0:
+            return key.utt
+        known = self._utterances_of[int(self.spk_classes[key.utt])]
+        others = [utt for utt in known.tolist() if utt != key.utt]
+        rng = np.random.default_rng((self.config.seed, key.epoch, key.draw, OTHERS + 1))
+        chosen = [key.utt, *rng.permutation(others).astype(int).tolist()]
+        return int(chosen[key.view % len(chosen)])
+
+    @cached_property
+    def _utterances_of(self) -> dict[int, npt.NDArray[np.int64]]:
+        """The utterances of each class that give crops."""
+        names = map(self.source.name, range(len(self.spk_classes)))
+        places = np.flatnonzero([name not in self.left_out for name in names])
+        places = places[np.argsort(self.spk_classes[places], kind="stable")]
+        classes, firsts = np.unique(self.spk_classes[places], return_index=True)
+        return dict(zip(classes.tolist(), np.split(places, firsts[1:]), strict=True))
 
     def __getitems__(self, keys: Sequence[CropKey]) -> Batch | SpeakerLabError:
         """The batch of ``keys``, which the loader asks for as a whole; or why there is none.

@@ -12,7 +12,7 @@ from speakerlab import registry
 from speakerlab.augment.pipeline import AugmentConfig
 from speakerlab.config import Component, component
 from speakerlab.frontend.cmvn import CmvnConfig
-from speakerlab.frontend.framing import require
+from speakerlab.frontend.framing import require, without_dither
 from speakerlab.hub.bundle import EmbedderConfig
 
 
@@ -24,7 +24,8 @@ class SamplingConfig:
         crop_s: length of a training crop; a shorter utterance is repeated to this length.
         speeds: speed factors; every one besides 1.0 adds a copy of each speaker as a new class.
         crops_per_epoch: 0 means one pass: every utterance gives duration / crop_s crops.
-        views: crops cut at once from each drawn utterance; losses that compare crops need 2 or more.
+        views: crops at once of each drawn speaker, of different utterances where there are as many; losses
+            that compare crops need 2 or more.
     """
 
     crop_s: float = 3.0
@@ -129,5 +130,5 @@ class ExperimentConfig:
 
     @property
     def embedder(self) -> EmbedderConfig:
-        """The part that travels with the model."""
-        return EmbedderConfig(self.frontend, self.cmvn, self.model)
+        """The part that travels with the model; dither stays with the training."""
+        return EmbedderConfig(without_dither(self.frontend), self.cmvn, self.model)

@@ -187,17 +187,23 @@ class Trainer:
 
     def _load(self, found: Sequence[Path], rank: int) -> dict[str, Any] | None:
         """The state in the last of ``found``; None where a process cannot read its part of it."""
+        state: dict[str, Any] | None = None
+        error: DataError | None = None
         try:
             state = checkpoint.load(found[-1], rank)
-        except checkpoint.DamagedError as error:
-            if len(found) == 1:
-                raise
-            logging.warning("%s: %s; going back to %s", error.path, error.why, found[-2].name)
-            state = {}
-        whole = torch.tensor(int(bool(state)), device=self.device)
+        except DataError as caught:
+            error = caught
+        is_last = len(found) == 1 or not isinstance(error, checkpoint.DamagedError | None)
+        worst = torch.tensor(2 if error is None else 0 if is_last else 1, device=self.device)
         if self.world > 1:  # all go back together
-            torch.distributed.all_reduce(whole, torch.distributed.ReduceOp.MIN)
-        return state if whole else None
+            torch.distributed.all_reduce(worst, torch.distributed.ReduceOp.MIN)
+        if worst == 0:  # who has no error goes on to what follows, where the others will be missed
+            if error is not None:
+                raise error
+            return state
+        if error is not None:
+            logging.warning("%s: %s; going back to %s", error.path, error.why, found[-2].name)
+        return state if worst == 2 else None
 
     def _go_on(self, path: Path, state: dict[str, Any]) -> None:
         self.criterion.model.load_state_dict(state["model"])

@@ -110,6 +110,10 @@ def test_stored_features_and_vad_give_a_system_too(toy_data, tmp_path):
     options += ["--exp", tmp_path / "exp", "--config", tmp_path / "config.yaml"]
     options += ["--num-valid-speakers", 2, "--feats-type", "fbank", "--use-vad", "true"]
     done = bash("run.sh", *options)
+    assert done.returncode == 1  # nothing that was asked for is left undone
+    assert "config.yaml: sampling.speeds: stored features are used as they are; set [1.0]" in done.stderr
+    options += ["--set", "sampling.speeds=[1.0]"]
+    done = bash("run.sh", *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "exp/data/train/feats.scp").exists()
     assert done.stdout.splitlines()[-1] == f"plots: {tmp_path}/exp/results"
