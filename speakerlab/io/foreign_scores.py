@@ -73,6 +73,7 @@ def recognise(path: Path) -> str:
         left = fitting or left
         if len(left) == 1:
             break
+    left = {name: form for name, form in left.items() if name not in _RARE} or left
     if len(left) > 1:
         raise DataError(path, f"could be of the formats {' and '.join(left)}", "give --format")
     return next(iter(left))
@@ -242,6 +243,9 @@ FORMATS = {
         "train_type n|u test_type m|f model segment a|b t|f score", _is_nist_2010, read_nist_2010
     ),
 }
+
+
+_RARE = ("label-first", "score-first")  # where ids look like labels and scores, the others are meant
 
 
 def _fields(path: Path) -> Iterator[tuple[int, list[bytes]]]:

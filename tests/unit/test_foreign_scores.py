@@ -96,6 +96,12 @@ def test_scores_before_or_behind_ids_that_are_numbers(tmp_path):
         assert table.scores.tolist() == [0.5, 0.25]
 
 
+def test_ids_that_look_like_labels_leave_the_format_of_a_toolkit(tmp_path):
+    path = write(tmp_path, "scores", "1 0 1 0.5\n0 1 0 0.25\n")  # also lines of label, pair, score
+    assert foreign_scores.recognise(path) == "3d-speaker"
+    assert foreign_scores.recognise(write(tmp_path, "x", "1 a x 0.5\n0 0 1 0.25\n")) == "label-first"
+
+
 def test_both_sides_of_a_conversation_in_files_of_sre08(tmp_path):
     key = "10,seg,a,target,Y\n10,seg,b,nontarget,Y\n"
     trials = foreign_scores.read_trial_list(write(tmp_path, "key", key))
