@@ -75,9 +75,7 @@ def check_key(path: Path, stream: BinaryIO, key: str, offset: int) -> None:
     is_there = _before(stream, offset, len(wanted)) == wanted
     if is_there and not _ID.fullmatch(_before(stream, offset - len(wanted), 1)):
         return
-    status = (
-        path.stat()
-    )  # the end of another key, as it seems: only the archive from its beginning on can tell
+    status = path.stat()  # the end of another key, as it seems: the archive from its beginning on can tell
     stored = _stored_key(stream, offset, _entries(path, status.st_mtime_ns, status.st_size))
     if not (is_there if stored is None else stored == key or _is_renamed(key, stored)):
         has = f"of '{stored}'" if stored is not None else "of another key"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -120,10 +119,9 @@ def _agree(before: str, now: str) -> bool:
 
 
 def _files(recording: Recording) -> list[Path]:
-    """The files that ``recording`` is read from; an offset into an archive is cut off."""
+    """The files that ``recording`` is read from."""
     if not recording.is_pipe:
-        path = Path(recording.source)
-        return [path if path.exists() else Path(re.sub(r":\d+$", "", recording.source))]
+        return [Path(recording.source)]
     words: list[str] = []
     with contextlib.suppress(ValueError):  # a quote that is never closed: the shell will say so
         words = shlex.split(recording.source)
