@@ -78,7 +78,7 @@ def test_a_command_depends_on_the_files_it_names_and_on_no_program(tmp_path):
 def test_an_entry_of_an_archive_of_audio_depends_on_the_archive(tmp_path):
     path = tmp_path / "wav.ark"
     path.write_bytes(b"one")
-    source = audio(f"{path}:5")
+    source = AudioStates({"u0": Recording(RecId("u0"), str(path), offset=5)})
     known = source.state("u0")
     rewrite(path, b"two")
     assert source.is_changed("u0", known)
