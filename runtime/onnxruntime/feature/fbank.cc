@@ -27,15 +27,37 @@ double window_at(const FrameExtractionOptions& frame, double place) {  // place 
 }
 
 // Energies of one filter in eight spectra, [bins, 8] each.
-SPEAKER_VECTORIZED void filter_lanes(const float* power, const float* weights, std::size_t num_bins, float* out) {
-  float sums[8] = {};
-  for (std::size_t bin = 0; bin < num_bins; ++bin)
-    for (int l = 0; l < 8; ++l) sums[l] += weights[bin] * power[bin * 8 + static_cast<std::size_t>(l)];
-  for (int l = 0; l < 8; ++l) out[l] = sums[l];
+SPEAKER_VECTORIZED void filter_lanes(const double* power, const double* weights, std::size_t num_bins, double* out) {
+  const auto* eight = reinterpret_cast<const Eight*>(power);
+  Eight sums = {};
+  for (std::size_t bin = 0; bin < num_bins; ++bin) sums += weights[bin] * eight[bin];
+  *reinterpret_cast<Eight*>(out) = sums;
 }
 
-SPEAKER_VECTORIZED void square_roots(float* values, std::size_t count) {
+SPEAKER_VECTORIZED void square_roots(double* values, std::size_t count) {
   for (std::size_t n = 0; n < count; ++n) values[n] = std::sqrt(values[n]);
+}
+
+SPEAKER_VECTORIZED void remove_mean(double* frame, std::size_t length) {
+  double sums[8] = {};
+  std::size_t n = 0;
+  for (; n + 8 <= length; n += 8)
+    for (std::size_t l = 0; l < 8; ++l) sums[l] += frame[n + l];
+  double sum = 0;
+  for (; n < length; ++n) sum += frame[n];
+  for (const double part : sums) sum += part;
+  const double mean = sum / static_cast<double>(length);
+  for (n = 0; n < length; ++n) frame[n] -= mean;
+}
+
+// Each sample less a part of the one before, then the window; the first one is its own predecessor.
+SPEAKER_VECTORIZED void emphasise(double* frame, std::size_t length, double part, const double* window) {
+  double last = frame[0];
+  for (std::size_t n = 0; n < length; ++n) {
+    const double own = frame[n];
+    frame[n] = (own - part * last) * window[n];
+    last = own;
+  }
 }
 
 }  // namespace
@@ -43,9 +65,9 @@ SPEAKER_VECTORIZED void square_roots(float* values, std::size_t count) {
 class Fbank::Dither {
  public:
   explicit Dither(double deviation) : deviation_(deviation) {}
-  void add(float* frame, std::size_t length) {
+  void add(double* frame, std::size_t length) {
     if (deviation_ == 0) return;
-    for (std::size_t n = 0; n < length; ++n) frame[n] += static_cast<float>(deviation_ * normal_(generator_));
+    for (std::size_t n = 0; n < length; ++n) frame[n] += deviation_ * normal_(generator_);
   }
 
  private:
@@ -67,7 +89,7 @@ Fbank::Fbank(const FbankConfig& config)
 
 void Fbank::make_window() {
   for (std::size_t n = 0; n < length_; ++n)
-    window_.push_back(static_cast<float>(window_at(config_.frame, length_ > 1 ? static_cast<double>(n) / static_cast<double>(length_ - 1) : 0)));
+    window_.push_back(window_at(config_.frame, length_ > 1 ? static_cast<double>(n) / static_cast<double>(length_ - 1) : 0));
 }
 
 // The vocal tract length normalisation of Kaldi: linear by the warp in the middle, bent at both ends so that low_freq
@@ -105,7 +127,7 @@ void Fbank::make_filter(double left, double centre, double right, double bin_hz,
     const double mel = mel_of(bin_hz * static_cast<double>(bin));
     const double weight = std::max(0.0, std::min((mel - left) / (centre - left), (right - mel) / (right - centre)));
     if (weight > 0 && filter.weights.empty()) filter.first_bin = bin;
-    if (weight > 0 || !filter.weights.empty()) filter.weights.push_back(static_cast<float>(weight));
+    if (weight > 0 || !filter.weights.empty()) filter.weights.push_back(weight);
   }
   while (!filter.weights.empty() && filter.weights.back() == 0) filter.weights.pop_back();
   filters_.push_back(std::move(filter));
@@ -117,10 +139,10 @@ std::size_t Fbank::num_frames(std::size_t num_samples) const {
 }
 
 // Frame `frame`, scaled; without snip_edges it lies around its place, and the signal is mirrored at its ends.
-void Fbank::cut(const float* samples, std::size_t num_samples, std::size_t frame, float* to) const {
-  const auto scale = static_cast<float>(config_.scale);
+void Fbank::cut(const float* samples, std::size_t num_samples, std::size_t frame, double* to) const {
+  const double scale = config_.scale;
   if (config_.frame.snip_edges) {
-    for (std::size_t n = 0; n < length_; ++n) to[n] = samples[frame * shift_ + n] * scale;
+    for (std::size_t n = 0; n < length_; ++n) to[n] = static_cast<double>(samples[frame * shift_ + n]) * scale;
     return;
   }
   const auto total = static_cast<long>(num_samples);
@@ -128,41 +150,31 @@ void Fbank::cut(const float* samples, std::size_t num_samples, std::size_t frame
   for (long n = 0; n < static_cast<long>(length_); ++n) {
     long place = start + n;
     while (place < 0 || place >= total) place = place < 0 ? -place - 1 : 2 * total - 1 - place;
-    to[n] = samples[place] * scale;
+    to[n] = static_cast<double>(samples[place]) * scale;
   }
 }
 
 // The steps before the transform, in place; the log energy of the frame, where it is asked for.
-float Fbank::prepare(float* frame, Dither& dither) const {
+float Fbank::prepare(double* frame, Dither& dither) const {
   dither.add(frame, length_);
-  if (config_.frame.remove_dc_offset) {
-    float sums[8] = {};
-    for (std::size_t n = 0; n < length_; ++n) sums[n % 8] += frame[n];
-    float sum = 0;
-    for (const float part : sums) sum += part;
-    const float mean = sum / static_cast<float>(length_);
-    for (std::size_t n = 0; n < length_; ++n) frame[n] -= mean;
-  }
+  if (config_.frame.remove_dc_offset) remove_mean(frame, length_);
   const auto log_energy = [&] {
     double sum = 0;
-    for (std::size_t n = 0; n < length_; ++n) sum += static_cast<double>(frame[n]) * static_cast<double>(frame[n]);
+    for (std::size_t n = 0; n < length_; ++n) sum += frame[n] * frame[n];
     const double energy = std::log(std::max(sum, 1.1920928955078125e-07));
     return static_cast<float>(config_.energy_floor > 0 ? std::max(energy, std::log(config_.energy_floor)) : energy);
   };
   float energy = config_.use_energy && config_.raw_energy ? log_energy() : 0;
-  const auto emphasis = static_cast<float>(config_.frame.pre_emphasis_coefficient);
-  for (std::size_t n = length_ - 1; n > 0; --n) frame[n] -= emphasis * frame[n - 1];
-  frame[0] -= emphasis * frame[0];
-  for (std::size_t n = 0; n < length_; ++n) frame[n] *= window_[n];
+  emphasise(frame, length_, config_.frame.pre_emphasis_coefficient, window_.data());
   if (config_.use_energy && !config_.raw_energy) energy = log_energy();
   return energy;
 }
 
 // Mel energies [num_bins, 8] of eight prepared frames.
-void Fbank::eight_frames(const float* frames, LaneFft<float, kLanes>::Work& work, float* power, float* mel) const {
+void Fbank::eight_frames(const double* frames, LaneFft<kLanes>::Work& work, double* power, double* mel) const {
   for (std::size_t n = 0; n < fft_size_; ++n) {
-    float* slot = fft_.slot(work, n);
-    for (std::size_t l = 0; l < kLanes; ++l) slot[l] = n < length_ ? frames[l * length_ + n] : 0.0F;
+    double* slot = fft_.slot(work, n);
+    for (std::size_t l = 0; l < kLanes; ++l) slot[l] = n < length_ ? frames[l * length_ + n] : 0.0;
   }
   fft_.power(work, power);
   if (!config_.use_power) square_roots(power, (fft_size_ / 2 + 1) * kLanes);
@@ -170,7 +182,7 @@ void Fbank::eight_frames(const float* frames, LaneFft<float, kLanes>::Work& work
     filter_lanes(power + filters_[b].first_bin * kLanes, filters_[b].weights.data(), filters_[b].weights.size(), mel + b * kLanes);
 }
 
-void Fbank::one_frame(const float* frame, AnyFft& fft, float* mel) const {
+void Fbank::one_frame(const double* frame, AnyFft& fft, double* mel) const {
   std::vector<double> samples(fft_size_, 0.0);
   std::copy(frame, frame + length_, samples.begin());
   std::vector<double> power(fft_size_ / 2 + 1);
@@ -179,17 +191,17 @@ void Fbank::one_frame(const float* frame, AnyFft& fft, float* mel) const {
     double sum = 0;
     for (std::size_t n = 0; n < filters_[b].weights.size(); ++n) {
       const double value = power[filters_[b].first_bin + n];
-      sum += static_cast<double>(filters_[b].weights[n]) * (config_.use_power ? value : std::sqrt(value));
+      sum += filters_[b].weights[n] * (config_.use_power ? value : std::sqrt(value));
     }
-    mel[b] = static_cast<float>(sum);
+    mel[b] = sum;
   }
 }
 
-void Fbank::store(const float* mel, std::size_t stride, float energy, float* row) const {
+void Fbank::store(const double* mel, std::size_t stride, float energy, float* row) const {
   const auto floor = static_cast<float>(config_.log_floor);
   if (config_.use_energy) *row++ = energy;
   for (std::size_t b = 0; b < filters_.size(); ++b) {
-    const float value = mel[b * stride];
+    const auto value = static_cast<float>(mel[b * stride]);
     row[b] = config_.use_log_fbank ? std::log(std::max(value, floor)) : value;
   }
 }
@@ -197,9 +209,9 @@ void Fbank::store(const float* mel, std::size_t stride, float energy, float* row
 Matrix Fbank::compute(const float* samples, std::size_t num_samples) const {
   Matrix features(num_frames(num_samples), static_cast<std::size_t>(config_.dim()));
   Dither dither(config_.frame.dither);
-  std::vector<float> frames(kLanes * length_);
-  std::vector<float> power((fft_size_ / 2 + 1) * kLanes);
-  std::vector<float> mel(filters_.size() * kLanes);
+  std::vector<double> frames(kLanes * length_);
+  std::vector<double> power((fft_size_ / 2 + 1) * kLanes);
+  std::vector<double> mel(filters_.size() * kLanes);
   auto work = fft_.make_work();
   AnyFft any(config_.frame.round_to_power_of_two ? 4 : fft_size_);
   for (std::size_t start = 0; start < features.rows; start += kLanes) {

@@ -1,4 +1,5 @@
-// Kaldi's log mel energies. Immutable after it is made: many threads may share one.
+// Kaldi's log mel energies, computed in double precision: in single precision quiet bins are off by some thousandths,
+// in Kaldi and torchaudio too. Immutable after it is made: many threads may share one.
 //   Fbank fbank(config); Matrix features = fbank.compute(samples.data(), samples.size());
 #pragma once
 
@@ -23,7 +24,7 @@ class Fbank {
  private:
   struct Filter {
     std::size_t first_bin = 0;
-    std::vector<float> weights;
+    std::vector<double> weights;
   };
   class Dither;
   static constexpr int kLanes = 8;
@@ -31,16 +32,16 @@ class Fbank {
   void make_filters();
   void make_filter(double left, double centre, double right, double bin_hz, std::size_t num_bins);
   double warped_mel(double mel) const;
-  void cut(const float* samples, std::size_t num_samples, std::size_t frame, float* to) const;
-  float prepare(float* frame, Dither& dither) const;
-  void eight_frames(const float* frames, LaneFft<float, kLanes>::Work& work, float* power, float* mel) const;
-  void one_frame(const float* frame, AnyFft& fft, float* mel) const;
-  void store(const float* mel, std::size_t stride, float energy, float* row) const;
+  void cut(const float* samples, std::size_t num_samples, std::size_t frame, double* to) const;
+  float prepare(double* frame, Dither& dither) const;
+  void eight_frames(const double* frames, LaneFft<kLanes>::Work& work, double* power, double* mel) const;
+  void one_frame(const double* frame, AnyFft& fft, double* mel) const;
+  void store(const double* mel, std::size_t stride, float energy, float* row) const;
   FbankConfig config_;
   std::size_t length_, shift_, fft_size_;
-  std::vector<float> window_;
+  std::vector<double> window_;
   std::vector<Filter> filters_;
-  LaneFft<float, kLanes> fft_;
+  LaneFft<kLanes> fft_;
 };
 
 }  // namespace speaker

@@ -24,126 +24,114 @@ std::size_t next_power_of_two(std::size_t least) {
   return size;
 }
 
-// Of signals without a step between: a + b and a - b.
-template <typename T, int L>
-inline void radix_2(T* re, T* im, std::size_t size) {
+// Signals of two samples: a + b and a - b.
+template <typename V>
+SPEAKER_PART void radix_2(V* re, V* im, std::size_t size) {
   for (std::size_t at = 0; at < size; at += 2) {
-    T* r = re + at * L;
-    T* i = im + at * L;
-    for (int l = 0; l < L; ++l) {
-      const T dr = r[l] - r[l + L];
-      const T di = i[l] - i[l + L];
-      r[l] += r[l + L];
-      i[l] += i[l + L];
-      r[l + L] = dr;
-      i[l + L] = di;
-    }
+    const V ar = re[at], ai = im[at], br = re[at + 1], bi = im[at + 1];
+    re[at] = ar + br;
+    im[at] = ai + bi;
+    re[at + 1] = ar - br;
+    im[at + 1] = ai - bi;
   }
 }
 
-// Four transforms of `quarter` samples each become one; w1, w2, w3 are the turns of the second to fourth.
-template <typename T, int L>
-inline void butterfly(T* re, T* im, std::size_t quarter, const T* c, const T* s) {
-  const std::size_t step = quarter * L;
-  for (int l = 0; l < L; ++l) {
-    T* r = re + l;
-    T* i = im + l;
-    const T br = r[step] * c[1] + i[step] * s[1];
-    const T bi = i[step] * c[1] - r[step] * s[1];
-    const T cr = r[2 * step] * c[0] + i[2 * step] * s[0];
-    const T ci = i[2 * step] * c[0] - r[2 * step] * s[0];
-    const T dr = r[3 * step] * c[2] + i[3 * step] * s[2];
-    const T di = i[3 * step] * c[2] - r[3 * step] * s[2];
-    const T er = r[0] + br, ei = i[0] + bi;
-    const T fr = r[0] - br, fi = i[0] - bi;
-    const T gr = cr + dr, gi = ci + di;
-    const T hr = cr - dr, hi = ci - di;
-    r[0] = er + gr;
-    i[0] = ei + gi;
-    r[2 * step] = er - gr;
-    i[2 * step] = ei - gi;
-    r[step] = fr + hi;
-    i[step] = fi - hr;
-    r[3 * step] = fr - hi;
-    i[3 * step] = fi + hr;
-  }
+// Four transforms, `step` apart, become one; c and s are cosines and sines of the turns of the third, second, fourth.
+template <typename V>
+SPEAKER_PART void butterfly(V* r, V* i, std::size_t step, const double* c, const double* s) {
+  const V br = r[step] * c[1] + i[step] * s[1];
+  const V bi = i[step] * c[1] - r[step] * s[1];
+  const V cr = r[2 * step] * c[0] + i[2 * step] * s[0];
+  const V ci = i[2 * step] * c[0] - r[2 * step] * s[0];
+  const V dr = r[3 * step] * c[2] + i[3 * step] * s[2];
+  const V di = i[3 * step] * c[2] - r[3 * step] * s[2];
+  const V er = r[0] + br, ei = i[0] + bi, fr = r[0] - br, fi = i[0] - bi;
+  const V gr = cr + dr, gi = ci + di, hr = cr - dr, hi = ci - di;
+  r[0] = er + gr;
+  i[0] = ei + gi;
+  r[2 * step] = er - gr;
+  i[2 * step] = ei - gi;
+  r[step] = fr + hi;
+  i[step] = fi - hr;
+  r[3 * step] = fr - hi;
+  i[3 * step] = fi + hr;
 }
 
-template <typename T, int L>
-inline void all_stages(T* re, T* im, std::size_t size, const T* cosines, const T* sines) {
+template <typename V>
+SPEAKER_PART void all_stages(V* re, V* im, std::size_t size, const double* cosines, const double* sines) {
   std::size_t quarter = 1;
   std::size_t bits = 0;
   while ((std::size_t{1} << bits) < size) ++bits;
   if (bits % 2) {
-    radix_2<T, L>(re, im, size);
+    radix_2(re, im, size);
     quarter = 2;
   }
   for (; quarter < size; quarter *= 4) {
     const std::size_t stride = size / (4 * quarter);
     for (std::size_t k = 0; k < quarter; ++k) {
-      const T c[3] = {cosines[k * stride], cosines[2 * k * stride], cosines[3 * k * stride]};
-      const T s[3] = {sines[k * stride], sines[2 * k * stride], sines[3 * k * stride]};
-      for (std::size_t at = k; at < size; at += 4 * quarter) butterfly<T, L>(re + at * L, im + at * L, quarter, c, s);
+      const double c[3] = {cosines[k * stride], cosines[2 * k * stride], cosines[3 * k * stride]};
+      const double s[3] = {sines[k * stride], sines[2 * k * stride], sines[3 * k * stride]};
+      for (std::size_t at = k; at < size; at += 4 * quarter) butterfly(re + at, im + at, quarter, c, s);
     }
   }
 }
 
 // From the transform of even samples + i odd samples to the power of the whole.
-template <typename T, int L>
-inline void split_power(const T* re, const T* im, std::size_t half, const T* c, const T* s, T* out) {
+template <typename V>
+SPEAKER_PART void split_power(const V* re, const V* im, std::size_t half, const double* c, const double* s, V* out) {
   for (std::size_t k = 0; k <= half; ++k) {
-    const T* zr = re + (k % half) * L;
-    const T* zi = im + (k % half) * L;
-    const T* yr = re + ((half - k) % half) * L;
-    const T* yi = im + ((half - k) % half) * L;
-    for (int l = 0; l < L; ++l) {
-      const T er = (zr[l] + yr[l]) / 2, ei = (zi[l] - yi[l]) / 2;
-      const T dr = (zi[l] + yi[l]) / 2, di = (yr[l] - zr[l]) / 2;
-      const T xr = er + dr * c[k] + di * s[k];
-      const T xi = ei + di * c[k] - dr * s[k];
-      out[k * L + static_cast<std::size_t>(l)] = xr * xr + xi * xi;
-    }
+    const std::size_t own = k % half;
+    const std::size_t other = (half - k) % half;
+    const V er = (re[own] + re[other]) * 0.5, ei = (im[own] - im[other]) * 0.5;
+    const V dr = (im[own] + im[other]) * 0.5, di = (re[other] - re[own]) * 0.5;
+    const V xr = er + dr * c[k] + di * s[k];
+    const V xi = ei + di * c[k] - dr * s[k];
+    out[k] = xr * xr + xi * xi;
   }
 }
 
-SPEAKER_VECTORIZED void run_stages(float* re, float* im, std::size_t size, const float* c, const float* s) {
-  all_stages<float, 8>(re, im, size, c, s);
-}
-void run_stages(double* re, double* im, std::size_t size, const double* c, const double* s) { all_stages<double, 1>(re, im, size, c, s); }
+struct Tables {
+  const double *cosines, *sines, *real_cosines, *real_sines;
+};
 
-SPEAKER_VECTORIZED void run_split(const float* re, const float* im, std::size_t half, const float* c, const float* s, float* out) {
-  split_power<float, 8>(re, im, half, c, s, out);
+SPEAKER_VECTORIZED void power_of_8(double* re, double* im, std::size_t half, const Tables& tables, double* out) {
+  auto* r = reinterpret_cast<Eight*>(re);
+  auto* i = reinterpret_cast<Eight*>(im);
+  all_stages(r, i, half, tables.cosines, tables.sines);
+  split_power<Eight>(r, i, half, tables.real_cosines, tables.real_sines, reinterpret_cast<Eight*>(out));
 }
-void run_split(const double* re, const double* im, std::size_t half, const double* c, const double* s, double* out) {
-  split_power<double, 1>(re, im, half, c, s, out);
+
+void power_of_1(double* re, double* im, std::size_t half, const Tables& tables, double* out) {
+  all_stages(re, im, half, tables.cosines, tables.sines);
+  split_power<double>(re, im, half, tables.real_cosines, tables.real_sines, out);
 }
 
 }  // namespace
 
-template <typename T, int L>
-LaneFft<T, L>::LaneFft(std::size_t size) : size_(size), order_(size / 2), cos_(size / 2), sin_(size / 2), real_cos_(size / 2 + 1), real_sin_(size / 2 + 1) {
+template <int L>
+LaneFft<L>::LaneFft(std::size_t size) : size_(size), order_(size / 2), cos_(size / 2), sin_(size / 2), real_cos_(size / 2 + 1), real_sin_(size / 2 + 1) {
   const std::size_t half = size / 2;
   for (std::size_t k = 0; k < half; ++k) {
     order_[k] = reversed(k, half);
     const double angle = 2 * kPi * static_cast<double>(k) / static_cast<double>(half);
-    cos_[k] = static_cast<T>(std::cos(angle));
-    sin_[k] = static_cast<T>(std::sin(angle));
+    cos_[k] = (std::cos(angle));
+    sin_[k] = (std::sin(angle));
   }
   for (std::size_t k = 0; k <= half; ++k) {
     const double angle = 2 * kPi * static_cast<double>(k) / static_cast<double>(size);
-    real_cos_[k] = static_cast<T>(std::cos(angle));
-    real_sin_[k] = static_cast<T>(std::sin(angle));
+    real_cos_[k] = (std::cos(angle));
+    real_sin_[k] = (std::sin(angle));
   }
 }
 
-template <typename T, int L>
-void LaneFft<T, L>::power(Work& work, T* out) const {
-  run_stages(work.re.data(), work.im.data(), size_ / 2, cos_.data(), sin_.data());
-  run_split(work.re.data(), work.im.data(), size_ / 2, real_cos_.data(), real_sin_.data(), out);
+template <int L>
+void LaneFft<L>::power(Work& work, double* out) const {
+  const auto run = L == 8 ? power_of_8 : power_of_1;
+  run(work.re.data(), work.im.data(), size_ / 2, {cos_.data(), sin_.data(), real_cos_.data(), real_sin_.data()}, out);
 }
 
-template class LaneFft<float, 8>;
-template class LaneFft<double, 1>;
+template class LaneFft<8>;
+template class LaneFft<1>;
 
 void complex_fft(std::vector<std::complex<double>>& values, bool inverse) {
   const std::size_t size = values.size();

@@ -7,3 +7,13 @@
 #else  // sanitizers start too late for the choice, other compilers spell it in other ways
 #define SPEAKER_VECTORIZED
 #endif
+
+// Parts of such functions are built together with them.
+#if defined(__GNUC__)
+#define SPEAKER_PART inline __attribute__((always_inline))
+#else
+#define SPEAKER_PART inline
+#endif
+
+// Eight numbers side by side, at any address; the compiler takes the registers that the processor has.
+using Eight = double __attribute__((vector_size(64), aligned(8), may_alias));
