@@ -7,6 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+
+from speakerlab import config as config_io
+from speakerlab.cache import user_cache
+from speakerlab.hub import bundle, onnx_export, onnx_file, onnx_metadata, published
+from speakerlab.hub.model_cache import ModelCache
 
 BUILD = Path(os.environ["SPEAKERLAB_TEST_ENGINE"])  # tests/engine/run.sh builds it
 ASSETS = Path(__file__).parents[2] / "runtime/onnxruntime/assets"
@@ -59,3 +65,58 @@ def scp(tmp_path):
         return path
 
     return write
+
+
+NETWORKS = ("published", "eres2net", "eres2netv2", "ecapa_tdnn")
+
+
+def trained(make):
+    """A network with seeded weights, and normalisations as training leaves them."""
+    torch.manual_seed(0)
+    network = make().train()
+    for part in network.modules():
+        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+            part.momentum = None  # the average over all calls
+            if part.affine:
+                part.weight.data.uniform_(0.5, 1.5)
+                part.bias.data.normal_(0, 0.3)
+    with torch.no_grad():
+        network(2 * torch.randn(4, 200, 80))
+    return network.eval()
+
+
+def exported(model, path):
+    """The graph from features to embedding, with its metadata, as ``speakerlab export`` writes it."""
+    onnx_export.export(model.model, 80, path)
+    onnx_file.write(path, {**onnx_metadata.describe(model), "precision": "fp32"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def published_model():
+    return ModelCache(user_cache()).load(published.TABLE["campplus"])
+
+
+@pytest.fixture(scope="session")
+def models(published_model, tmp_path_factory):
+    """Gives the bundle and the exported graph of one of ``NETWORKS``, made once."""
+    folder, made = tmp_path_factory.mktemp("models"), {}
+
+    def get(name):
+        if name not in made:
+            loaded = published_model
+            if name != "published":
+                settings = {"frontend": {"name": "fbank"}, "model": {"name": name, "embed_dim": 192}}
+                config = config_io.from_mapping(bundle.EmbedderConfig, settings, "test")
+                bundle.save(folder / name, trained(lambda: config.model.build(feat_dim=80)), config, 80, {})
+                loaded = bundle.load(folder / name)
+            made[name] = loaded, exported(loaded, folder / f"{name}.onnx")
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def waveform_graph(published_model):
+    """The published model's graph from samples to embedding, with its calibration."""
+    return ModelCache(user_cache()).graph(published.TABLE["campplus"])

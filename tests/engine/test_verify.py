@@ -1,0 +1,151 @@
+"""verify_speakers answers as speakerlab verify does: words, numbers and exit status."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import BUILD, RATE, voiced
+
+from speakerlab.hub import onnx_file, rule
+from speakerlab.hub.adaptation import Adaptation
+from speakerlab.hub.conditions import Conditions
+from speakerlab.backend.domain_norm import DomainNorm
+
+RNG = np.random.default_rng(0)
+
+
+def both(*arguments):
+    """What the engine and Python give: exit status, standard output and the last line of standard error."""
+    programs = ([str(BUILD / "bin/verify_speakers")], [sys.executable, "-m", "speakerlab.cli", "verify", "--cpu"])
+    found = []
+    for program in programs:
+        command = [*program, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=os.environ)
+        found.append((done.returncode, done.stdout, done.stderr.strip().rpartition("\n")[2]))
+    return found
+
+
+def same(ours, theirs, where=""):
+    """Equal, numbers to what two front ends in other orders of sums leave."""
+    assert type(ours) is type(theirs) or {type(ours), type(theirs)} == {int, float}, where
+    if isinstance(ours, dict):
+        assert list(ours) == list(theirs), where
+        for key in ours:
+            same(ours[key], theirs[key], f"{where}.{key}")
+    elif isinstance(ours, list):
+        assert len(ours) == len(theirs), where
+        for number, pair in enumerate(zip(ours, theirs, strict=True)):
+            same(*pair, f"{where}[{number}]")
+    elif isinstance(ours, float):
+        assert ours == pytest.approx(theirs, abs=2e-3 if "llr" in where else 2e-5, rel=1e-5), where
+    else:
+        assert ours == theirs, where
+
+
+def noisy(samples, level):
+    return samples + level * RNG.standard_normal(len(samples)).astype(np.float32)
+
+
+@pytest.fixture
+def pairs(wav):
+    """Pairs of recordings of every kind: alike, different, silent, short, clipped, telephone, of other rates."""
+    a, b = voiced(3, 0), voiced(3, 4)
+    narrow = np.fft.irfft(np.fft.rfft(a) * (np.fft.rfftfreq(len(a), 1 / RATE) < 3400), len(a)).astype(np.float32)
+    return {
+        "one recording twice": (wav("a.wav", a), wav("a.wav", a)),
+        "two voices": (wav("a.wav", a), wav("b.wav", b)),
+        "with noise": (wav("a.wav", a), wav("c.wav", noisy(a, 0.02))),
+        "silence": (wav("a.wav", a), wav("s.wav", np.zeros(3 * RATE))),
+        "noise": (wav("n.wav", noisy(np.zeros(3 * RATE, np.float32), 0.1)), wav("a.wav", a)),
+        "half a second": (wav("a.wav", a), wav("h.wav", voiced(0.5))),
+        "clipped": (wav("l.wav", np.clip(a * 40, -1, 1)), wav("a.wav", a)),
+        "a telephone": (wav("t.wav", narrow[::2], rate=RATE // 2), wav("a.wav", a)),
+        "44.1 kHz": (wav("k.wav", np.interp(np.arange(132300) / 44100, np.arange(len(a)) / RATE, a), rate=44100), wav("a.wav", a)),
+        "stereo": (wav("2.wav", np.stack([a, b], axis=1)), wav("a.wav", a)),
+        "very quiet": (wav("q.wav", a * 0.02), wav("a.wav", a)),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one recording twice",
+        "two voices",
+        "with noise",
+        "silence",
+        "noise",
+        "half a second",
+        "clipped",
+        "a telephone",
+        "44.1 kHz",
+        "stereo",
+        "very quiet",
+    ],
+)
+def test_json(pairs, waveform_graph, name):
+    ours, theirs = both("--model", waveform_graph, *pairs[name], "--json")
+    assert ours[0] == theirs[0]
+    same(json.loads(ours[1]), json.loads(theirs[1]))
+
+
+@pytest.mark.parametrize("options", [(), ("--threshold", "0.999999"), ("--threshold", "-0.5")])
+@pytest.mark.parametrize("name", ["two voices", "one recording twice", "silence"])
+def test_words(pairs, waveform_graph, name, options):
+    ours, theirs = both("--model", waveform_graph, *pairs[name], *options)
+    assert ours[:2] == theirs[:2]
+
+
+def adaptation():
+    cohort = RNG.standard_normal((20, 192))
+    norm = DomainNorm(RNG.standard_normal(192) * 0.01, cohort / np.linalg.norm(cohort, axis=1, keepdims=True), 10, 0.2, 0.1, 0.6)
+    conditions = Conditions((1.0, 9.0), (-40.0, -5.0), (7000.0, 7000.0))
+    return Adaptation(norm, 0.31, 0.01, (0.004, 0.02), "a test", conditions, "list", 25, 20)
+
+
+def test_an_adapted_model(pairs, waveform_graph, tmp_path):
+    adapted = tmp_path / "adapted.onnx"
+    onnx_file.with_rule(waveform_graph, adapted, adaptation())
+    for name in ("one recording twice", "two voices", "a telephone"):
+        ours, theirs = both("--model", adapted, *pairs[name], "--json")
+        assert ours[0] == theirs[0]
+        same(json.loads(ours[1]), json.loads(theirs[1]))
+        ours, theirs = both("--model", adapted, *pairs[name])
+        assert ours[:2] == theirs[:2]
+
+
+def test_a_model_without_threshold_decides_nothing(pairs, waveform_graph, tmp_path):
+    plain = tmp_path / "plain.onnx"
+    plain.write_bytes(waveform_graph.read_bytes())
+    told = onnx_file.read(plain)
+    left_out = {"input", "file_sha256", "threshold", "domain", "name", *rule.KEYS}
+    onnx_file.write(plain, {key: value for key, value in told.items() if key not in left_out})
+    ours, theirs = both("--model", plain, *pairs["two voices"])
+    assert ours[:2] == theirs[:2]
+    assert ours[0] == 4
+
+
+def test_a_graph_of_features_decides_alike(pairs, waveform_graph, models):
+    from_waveform, _ = both("--model", waveform_graph, *pairs["two voices"], "--json")
+    _, graph = models("published")
+    from_features, _ = both("--model", graph, *pairs["two voices"], "--json")
+    same(json.loads(from_features[1]), json.loads(from_waveform[1]))
+
+
+def test_faults_are_one_line(pairs, waveform_graph, tmp_path):
+    first, second = pairs["two voices"]
+    missing = tmp_path / "none.wav"
+    for arguments, status, why in (
+        (("--model", waveform_graph, missing, second), 1, f"{missing}: no such file"),
+        (("--model", waveform_graph, first, missing), 1, f"{missing}: no such file"),
+        (("--model", waveform_graph, first, second, "--threshold", "2"), 1, "no cosine"),
+        (("--model", waveform_graph, first, second, "--channel", "1"), 1, "has no channel 1; it has 1"),
+    ):
+        ours, _ = both(*arguments)
+        assert ours[0] == status
+        assert why in ours[2]
+        assert ours[1] == ""
+    assert both("--model", waveform_graph, first)[0][0] == 2
+    assert both("--model", waveform_graph, first, second, "--thresold", "1")[0][0] == 2
