@@ -181,7 +181,7 @@ std::vector<float> read_wav_channel(const ByteSource& source, const WavFormat& w
   const std::size_t frame = static_cast<std::size_t>(wav.sample_bytes) * static_cast<std::size_t>(wav.num_channels);
   std::vector<float> samples;
   samples.reserve(wav.num_frames);
-  std::vector<std::uint8_t> block(std::max<std::size_t>(1, kBlockBytes / frame) * frame);
+  std::vector<std::uint8_t> block(std::min<std::uint64_t>(wav.num_frames, std::max<std::size_t>(1, kBlockBytes / frame)) * frame);
   while (samples.size() < wav.num_frames) {
     const std::size_t wanted = std::min<std::uint64_t>(block.size(), (wav.num_frames - samples.size()) * frame);
     if (source.read_at(wav.data_offset + samples.size() * frame, block.data(), wanted) < wanted)
