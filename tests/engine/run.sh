@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build the C++ engine with warnings as errors, run its own tests, and compare it with Python: features, embeddings of
 # four networks on three versions of ONNX Runtime and on OpenVINO, decisions, lists.
-# Where cmake, g++, nlohmann/json or libsndfile is not found, Debian's package is installed, which needs root.
+# Where cmake, g++, nlohmann/json, libsndfile or clang-format is not found, Debian's package is installed, which needs root.
 # Usage: tests/engine/run.sh [pytest arguments]
 # Example: tests/engine/run.sh -k verify
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
@@ -19,12 +19,16 @@ command -v g++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
 [[ -e /usr/include/nlohmann/json.hpp ]] || missing+=(nlohmann-json3-dev)
 [[ -e /usr/include/sndfile.h ]] || missing+=(libsndfile1-dev)
+command -v clang-format >/dev/null || missing+=(clang-format)
 command -v pkg-config >/dev/null || missing+=(pkg-config)
 ((${#missing[@]} == 0)) || {
   log "installing ${missing[*]}"
   { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"; } >&2 ||
     die "${missing[*]} could not be installed"
 }
+
+find runtime/onnxruntime '(' -name '*.cc' -o -name '*.h' -o -name '*.c' ')' -exec clang-format --dry-run --Werror {} + ||
+  die "clang-format -i would change these files"
 
 # the oldest version whose wheel has the library, and one in the middle; of any Python: only the library is used
 for version in 1.19.2 1.24.4; do

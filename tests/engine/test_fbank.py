@@ -68,7 +68,14 @@ def config_file(path, settings):
 
 
 def ours(tmp_path, scp, source, config):
-    run("make_fbank_feature", config, scp({"utt": source}), tmp_path / "feature.scp", tmp_path / "out", "--ark")
+    run(
+        "make_fbank_feature",
+        config,
+        scp({"utt": source}),
+        tmp_path / "feature.scp",
+        tmp_path / "out",
+        "--ark",
+    )
     return FeatureTable(tmp_path / "feature.scp")["utt"]
 
 

@@ -11,13 +11,15 @@ namespace {
 using speaker::Arguments;
 
 const std::string kUsage =
-    std::string("usage: extract_speaker_embedding [options] FBANK_CONFIG ONNX_FILE WAV_SCP EMBEDDING_SCP EMBEDDING_DIR\n"
-                "FBANK_CONFIG: fbank_config.json, or - for the settings in the model's metadata\n"
-                "  --engine NAME        onnxruntime or openvino (onnxruntime)\n"
-                "  --runtime PATH       ONNX Runtime's library, or a folder with it (looked for)\n"
-                "  --precision P        fp32, or bf16 with openvino (fp32)\n"
-                "  --threads N          of one network call, 0: all cores (1)\n") +
-    speaker::kListUsage + "example: extract_speaker_embedding assets/fbank_config.json campplus.onnx wav.scp embedding.scp embeddings\n";
+    std::string(
+        "usage: extract_speaker_embedding [options] FBANK_CONFIG ONNX_FILE WAV_SCP EMBEDDING_SCP EMBEDDING_DIR\n"
+        "FBANK_CONFIG: fbank_config.json, or - for the settings in the model's metadata\n"
+        "  --engine NAME        onnxruntime or openvino (onnxruntime)\n"
+        "  --runtime PATH       ONNX Runtime's library, or a folder with it (looked for)\n"
+        "  --precision P        fp32, or bf16 with openvino (fp32)\n"
+        "  --threads N          of one network call, 0: all cores (1)\n") +
+    speaker::kListUsage +
+    "example: extract_speaker_embedding assets/fbank_config.json campplus.onnx wav.scp embedding.scp embeddings\n";
 
 speaker::Options options_of(const Arguments& given) {
   speaker::Options options;

@@ -31,22 +31,27 @@ class ListJob {
   int work(const Compute& compute) {
     ScpReader list(run_.wav_scp);
     skip_done(list);
-    run_in_order(list, num_jobs_, compute, [this](const ScpEntry& entry, const Outcome& outcome) { deliver(entry, outcome); });
+    run_in_order(list, num_jobs_, compute,
+                 [this](const ScpEntry& entry, const Outcome& outcome) { deliver(entry, outcome); });
     const std::uint64_t failed = journal_.num_failed();
     if (failed < all_.num_entries) store_->publish();
     journal_.publish();
     print_summary();
-    if (static_cast<double>(failed) <= max_fail_rate_ * static_cast<double>(all_.num_entries) && failed < all_.num_entries) return 0;
-    std::cerr << failed << " of " << all_.num_entries << " failed, see " << run_.result_scp << ".failed; --max-fail-rate "
-              << formatted("%g", max_fail_rate_) << " does not allow it\n";
+    if (static_cast<double>(failed) <= max_fail_rate_ * static_cast<double>(all_.num_entries) &&
+        failed < all_.num_entries)
+      return 0;
+    std::cerr << failed << " of " << all_.num_entries << " failed, see " << run_.result_scp
+              << ".failed; --max-fail-rate " << formatted("%g", max_fail_rate_) << " does not allow it\n";
     return 1;
   }
 
  private:
   std::string fingerprint(const Arguments& given) const {
     Sha256 digest;
-    const std::string parts = run_.fingerprint + "\n" + all_.sha256 + "\n" + run_.folder + "\n" + given.text("--channel", "") + "\n" +
-                              (given.has("--ark") ? "ark" : "text") + (given.has("--resample") ? " resample" : "") + (given.has("--allow-pipes") ? " pipes" : "");
+    const std::string parts = run_.fingerprint + "\n" + all_.sha256 + "\n" + run_.folder + "\n" +
+                              given.text("--channel", "") + "\n" + (given.has("--ark") ? "ark" : "text") +
+                              (given.has("--resample") ? " resample" : "") +
+                              (given.has("--allow-pipes") ? " pipes" : "");
     digest.add(reinterpret_cast<const std::uint8_t*>(parts.data()), parts.size());
     return "run " + digest.hex();
   }
@@ -55,7 +60,8 @@ class ListJob {
     store_->resume_at(journal_.store_size());
     ScpEntry entry;
     for (std::uint64_t n = 0; n < journal_.num_entries(); ++n) list.next(entry);
-    if (journal_.num_entries()) std::cerr << "resumed: " << journal_.num_entries() << " of " << all_.num_entries << " were done\n";
+    if (journal_.num_entries())
+      std::cerr << "resumed: " << journal_.num_entries() << " of " << all_.num_entries << " were done\n";
   }
 
   void deliver(const ScpEntry& entry, const Outcome& outcome) {
@@ -83,7 +89,11 @@ class ListJob {
       std::cout << formatted("Elapsed time: %gs for wav duration %g", elapsed, audio_s_) << "\n";
       return;
     }
-    const Json told = {{"num_entries", all_.num_entries}, {"num_failed", journal_.num_failed()}, {"size", size_}, {"cpu_s", elapsed}, {"audio_s", audio_s_}};
+    const Json told = {{"num_entries", all_.num_entries},
+                       {"num_failed", journal_.num_failed()},
+                       {"size", size_},
+                       {"cpu_s", elapsed},
+                       {"audio_s", audio_s_}};
     std::cout << told.dump() << "\n";
   }
 
@@ -135,6 +145,8 @@ Audio read_entry(const ScpEntry& entry, const std::string& wav_scp, const Argume
   return audio;
 }
 
-int run_list(const ListRun& run, const Arguments& given, const Compute& compute) { return ListJob(run, given).work(compute); }
+int run_list(const ListRun& run, const Arguments& given, const Compute& compute) {
+  return ListJob(run, given).work(compute);
+}
 
 }  // namespace speaker

@@ -7,14 +7,19 @@ namespace {
 
 using speaker::Arguments;
 
-const std::string kUsage = std::string("usage: make_fbank_feature [options] FBANK_CONFIG WAV_SCP FEATURE_SCP FEATURE_DIR\n") + speaker::kListUsage +
-                           "example: make_fbank_feature assets/fbank_config.json wav.scp feature.scp features\n";
+const std::string kUsage =
+    std::string("usage: make_fbank_feature [options] FBANK_CONFIG WAV_SCP FEATURE_SCP FEATURE_DIR\n") +
+    speaker::kListUsage + "example: make_fbank_feature assets/fbank_config.json wav.scp feature.scp features\n";
 
 // Audio of another rate is resampled where the configuration or --resample allows it.
-speaker::Audio at_rate(speaker::Audio audio, const speaker::FbankConfig& config, const std::string& name, bool is_asked) {
-  const bool may = audio.sample_rate > config.sample_rate() ? config.frame.allow_downsample : config.frame.allow_upsample;
+speaker::Audio at_rate(speaker::Audio audio, const speaker::FbankConfig& config, const std::string& name,
+                       bool is_asked) {
+  const bool may =
+      audio.sample_rate > config.sample_rate() ? config.frame.allow_downsample : config.frame.allow_upsample;
   if (audio.sample_rate != config.sample_rate() && !may && !is_asked)
-    throw speaker::Error(name, "is " + std::to_string(audio.sample_rate) + " Hz, the configuration has " + std::to_string(config.sample_rate()),
+    throw speaker::Error(name,
+                         "is " + std::to_string(audio.sample_rate) + " Hz, the configuration has " +
+                             std::to_string(config.sample_rate()),
                          "resample it, or give --resample");
   return speaker::resampled(std::move(audio), config.sample_rate());
 }

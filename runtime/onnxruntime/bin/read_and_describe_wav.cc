@@ -27,8 +27,9 @@ int describe(int argc, char** argv) {
     std::cout << told.dump() << "\n";
     return 0;
   }
-  std::cout << "Sample rate: " << found.sample_rate << " Num Channel: " << found.num_channels << " Num Sample: " << audio.samples.size()
-            << " Duration: " << seconds << " Bits Per Sample: " << found.bits_per_sample << "\n";
+  std::cout << "Sample rate: " << found.sample_rate << " Num Channel: " << found.num_channels
+            << " Num Sample: " << audio.samples.size() << " Duration: " << seconds
+            << " Bits Per Sample: " << found.bits_per_sample << "\n";
   return 0;
 }
 

@@ -23,8 +23,10 @@ const char kUsage[] =
     "example: verify_speakers --model campplus.onnx ann1.wav ann2.wav\n";
 
 int verify(int argc, char** argv) {
-  const speaker::Arguments given(argc, argv, 2, {"--model", "--threshold", "--channel", "--fbank-config", "--engine", "--runtime", "--precision", "--threads"},
-                                 {"--json"});
+  const speaker::Arguments given(
+      argc, argv, 2,
+      {"--model", "--threshold", "--channel", "--fbank-config", "--engine", "--runtime", "--precision", "--threads"},
+      {"--json"});
   const char* named = std::getenv("SPEAKER_ENGINE_MODEL");
   const std::string path = given.text("--model", named ? named : "");
   if (path.empty()) throw speaker::UsageError{"no model: give --model FILE"};

@@ -1,4 +1,4 @@
-"""Are two recordings alike? python embed.py libspeaker_engine.so MODEL.onnx FIRST.wav SECOND.wav"""
+"""Are two recordings alike? python embed.py libspeaker_engine.so MODEL.onnx FIRST.wav SECOND.wav."""
 
 import ctypes
 import sys
@@ -15,7 +15,7 @@ engine.speaker_cosine.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_siz
 engine.speaker_embed_file.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
 
 
-def embedded(model, path):
+def embedded(model: int, path: bytes) -> ctypes.Array[ctypes.c_float]:
     """The embedding of the recording ``path``."""
     values = (ctypes.c_float * engine.speaker_dim(model))()
     if engine.speaker_embed_file(model, path, values, len(values)):
@@ -27,5 +27,5 @@ opened = engine.speaker_open(model_path, None)
 if not opened:
     sys.exit(engine.speaker_last_error().decode())
 first, second = (embedded(opened, path) for path in recordings)
-print(f"{engine.speaker_cosine(first, second, len(first)):g}")
+print(f"{engine.speaker_cosine(first, second, len(first)):g}")  # noqa: T201
 engine.speaker_close(opened)

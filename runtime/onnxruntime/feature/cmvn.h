@@ -1,4 +1,5 @@
-// Cepstral mean and variance normalisation, over the whole utterance or a window that slides, as a model's metadata ask.
+// Cepstral mean and variance normalisation, over the whole utterance or a window that slides, as a model's metadata
+// ask.
 //   apply_cmvn(features, CmvnConfig{});  // subtracts the mean
 #pragma once
 

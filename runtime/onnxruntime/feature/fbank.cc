@@ -89,7 +89,8 @@ Fbank::Fbank(const FbankConfig& config)
 
 void Fbank::make_window() {
   for (std::size_t n = 0; n < length_; ++n)
-    window_.push_back(window_at(config_.frame, length_ > 1 ? static_cast<double>(n) / static_cast<double>(length_ - 1) : 0));
+    window_.push_back(
+        window_at(config_.frame, length_ > 1 ? static_cast<double>(n) / static_cast<double>(length_ - 1) : 0));
 }
 
 // The vocal tract length normalisation of Kaldi: linear by the warp in the middle, bent at both ends so that low_freq
@@ -116,8 +117,9 @@ void Fbank::make_filters() {
   const double low_mel = mel_of(config_.mel.low_freq);
   const double step = (mel_of(high) - low_mel) / (config_.mel.num_bins + 1);
   for (int n = 0; n < config_.mel.num_bins; ++n)
-    make_filter(warped_mel(low_mel + n * step), warped_mel(low_mel + (n + 1) * step), warped_mel(low_mel + (n + 2) * step),
-                config_.frame.sample_freq / static_cast<double>(fft_size_), fft_size_ / 2);
+    make_filter(warped_mel(low_mel + n * step), warped_mel(low_mel + (n + 1) * step),
+                warped_mel(low_mel + (n + 2) * step), config_.frame.sample_freq / static_cast<double>(fft_size_),
+                fft_size_ / 2);
 }
 
 // A triangle in mel; the bin at the Nyquist frequency is in none, as in Kaldi.
@@ -179,7 +181,8 @@ void Fbank::eight_frames(const double* frames, LaneFft<kLanes>::Work& work, doub
   fft_.power(work, power);
   if (!config_.use_power) square_roots(power, (fft_size_ / 2 + 1) * kLanes);
   for (std::size_t b = 0; b < filters_.size(); ++b)
-    filter_lanes(power + filters_[b].first_bin * kLanes, filters_[b].weights.data(), filters_[b].weights.size(), mel + b * kLanes);
+    filter_lanes(power + filters_[b].first_bin * kLanes, filters_[b].weights.data(), filters_[b].weights.size(),
+                 mel + b * kLanes);
 }
 
 void Fbank::one_frame(const double* frame, AnyFft& fft, double* mel) const {
@@ -223,14 +226,17 @@ Matrix Fbank::compute(const float* samples, std::size_t num_samples) const {
     }
     if (config_.frame.round_to_power_of_two) eight_frames(frames.data(), work, power.data(), mel.data());
     for (std::size_t l = 0; l < count; ++l) {
-      if (!config_.frame.round_to_power_of_two) one_frame(frames.data() + l * length_, any, mel.data() + l * filters_.size());
+      if (!config_.frame.round_to_power_of_two)
+        one_frame(frames.data() + l * length_, any, mel.data() + l * filters_.size());
       const bool is_lane = config_.frame.round_to_power_of_two;
-      store(mel.data() + (is_lane ? l : l * filters_.size()), is_lane ? kLanes : 1, energies[l], features.row(start + l));
+      store(mel.data() + (is_lane ? l : l * filters_.size()), is_lane ? kLanes : 1, energies[l],
+            features.row(start + l));
     }
   }
   const auto most = config_.frame.max_feature_vectors;
   if (most > 0 && features.rows > static_cast<std::size_t>(most)) {  // Kaldi keeps the latest
-    features.values.erase(features.values.begin(), features.values.end() - static_cast<long>(most) * static_cast<long>(features.columns));
+    features.values.erase(features.values.begin(),
+                          features.values.end() - static_cast<long>(most) * static_cast<long>(features.columns));
     features.rows = static_cast<std::size_t>(most);
   }
   return features;

@@ -60,7 +60,9 @@ void read_fields(const Json& object, const Fields& fields, const std::string& wh
   for (const auto& [key, value] : object.items()) {
     const auto field = fields.find(key);
     if (field == fields.end()) throw Error(where, "unknown field '" + key + "'", "README.md lists the fields");
-    if (!field->second(value)) throw Error(where, "'" + key + "' is " + value.dump(-1, ' ', true, Json::error_handler_t::replace), "README.md names its type");
+    if (!field->second(value))
+      throw Error(where, "'" + key + "' is " + value.dump(-1, ' ', true, Json::error_handler_t::replace),
+                  "README.md names its type");
   }
 }
 
@@ -106,18 +108,23 @@ void FbankConfig::check(const std::string& name) const {
   const auto require = [&name](bool holds, const char* what) {
     if (!holds) throw Error(name, what);
   };
-  require(frame.sample_freq >= 1000 && frame.sample_freq <= kMostRate && frame.sample_freq == std::floor(frame.sample_freq),
-          "sample_freq must be a whole number from 1000 to 768000");
+  require(
+      frame.sample_freq >= 1000 && frame.sample_freq <= kMostRate && frame.sample_freq == std::floor(frame.sample_freq),
+      "sample_freq must be a whole number from 1000 to 768000");
   require(frame.frame_length_ms >= 1 && frame.frame_length_ms <= 10000, "frame_length_ms must be 1 to 10000");
   require(frame.frame_shift_ms >= 1 && frame.frame_shift_ms <= 10000, "frame_shift_ms must be 1 to 10000");
   require(frame.dither >= 0 && frame.dither <= 1e6, "dither must be 0 to 1e6");
-  require(frame.pre_emphasis_coefficient >= 0 && frame.pre_emphasis_coefficient <= 1, "pre_emphasis_coefficient must be 0 to 1");
-  require(kWindows.count(frame.window_type) == 1, "window_type must be povey, hanning, hamming, sine, rectangular or blackman");
-  require(frame.round_to_power_of_two || frame_length() % 2 == 0, "without round_to_power_of_two a frame must have an even number of samples");
+  require(frame.pre_emphasis_coefficient >= 0 && frame.pre_emphasis_coefficient <= 1,
+          "pre_emphasis_coefficient must be 0 to 1");
+  require(kWindows.count(frame.window_type) == 1,
+          "window_type must be povey, hanning, hamming, sine, rectangular or blackman");
+  require(frame.round_to_power_of_two || frame_length() % 2 == 0,
+          "without round_to_power_of_two a frame must have an even number of samples");
   require(mel.num_bins >= 4 && mel.num_bins <= 4096, "num_bins must be 4 to 4096");
   const double nyquist = frame.sample_freq / 2;
   const double high = mel.high_freq > 0 ? mel.high_freq : nyquist + mel.high_freq;
-  require(mel.low_freq >= 0 && mel.low_freq < high && high <= nyquist, "low_freq and high_freq must rise within 0 and half of sample_freq");
+  require(mel.low_freq >= 0 && mel.low_freq < high && high <= nyquist,
+          "low_freq and high_freq must rise within 0 and half of sample_freq");
   require(energy_floor >= 0, "energy_floor must not be negative");
   require(vtln_warp > 0 && vtln_warp <= 10, "vtln_warp must be above 0 and at most 10");
   const double vtln_high = mel.vtln_high < 0 ? nyquist + mel.vtln_high : mel.vtln_high;
@@ -130,8 +137,12 @@ FbankConfig parse_fbank_config(const std::string& text, const std::string& name)
   const Json found = Json::parse(text, nullptr, false, true);
   if (found.is_discarded()) throw Error(name, "is no JSON", "see assets/fbank_config.json");
   FbankConfig config;
-  const Setter frame = [&](const Json& value) { return read_fields(value, frame_fields(config.frame), name + ": FrameExtractionOptions"), true; };
-  const Setter mel = [&](const Json& value) { return read_fields(value, mel_fields(config.mel), name + ": MelBanksOptions"), true; };
+  const Setter frame = [&](const Json& value) {
+    return read_fields(value, frame_fields(config.frame), name + ": FrameExtractionOptions"), true;
+  };
+  const Setter mel = [&](const Json& value) {
+    return read_fields(value, mel_fields(config.mel), name + ": MelBanksOptions"), true;
+  };
   read_fields(found,
               {{"FrameExtractionOptions", frame},
                {"MelBanksOptions", mel},
@@ -171,7 +182,8 @@ std::vector<std::string> differences(const FbankConfig& given, const FbankConfig
   number("use_log_fbank", given.use_log_fbank, model.use_log_fbank);
   number("use_power", given.use_power, model.use_power);
   number("vtln_warp", given.vtln_warp, model.vtln_warp);
-  if (given.frame.window_type != model.frame.window_type) found.push_back("window_type=" + given.frame.window_type + " (model " + model.frame.window_type + ")");
+  if (given.frame.window_type != model.frame.window_type)
+    found.push_back("window_type=" + given.frame.window_type + " (model " + model.frame.window_type + ")");
   return found;
 }
 

@@ -40,7 +40,7 @@ struct FbankConfig {
   bool use_log_fbank = true;
   bool use_power = true;
   double vtln_warp = 1;
-  double scale = 32768;            // what samples in [-1, 1] are multiplied by; a model's metadata may name another
+  double scale = 32768;  // what samples in [-1, 1] are multiplied by; a model's metadata may name another
   double log_floor = 1.1920928955078125e-07;  // least energy under the logarithm
 
   int sample_rate() const { return static_cast<int>(frame.sample_freq); }

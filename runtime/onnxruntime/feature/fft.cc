@@ -109,7 +109,8 @@ void power_of_1(double* re, double* im, std::size_t half, const Tables& tables, 
 }  // namespace
 
 template <int L>
-LaneFft<L>::LaneFft(std::size_t size) : size_(size), order_(size / 2), cos_(size / 2), sin_(size / 2), real_cos_(size / 2 + 1), real_sin_(size / 2 + 1) {
+LaneFft<L>::LaneFft(std::size_t size)
+    : size_(size), order_(size / 2), cos_(size / 2), sin_(size / 2), real_cos_(size / 2 + 1), real_sin_(size / 2 + 1) {
   const std::size_t half = size / 2;
   for (std::size_t k = 0; k < half; ++k) {
     order_[k] = reversed(k, half);
@@ -152,7 +153,10 @@ void complex_fft(std::vector<std::complex<double>>& values, bool inverse) {
 }
 
 AnyFft::AnyFft(std::size_t size)
-    : size_(size), is_power_of_two_(size >= 4 && (size & (size - 1)) == 0), plain_(is_power_of_two_ ? size : 4), work_(plain_.make_work()) {
+    : size_(size),
+      is_power_of_two_(size >= 4 && (size & (size - 1)) == 0),
+      plain_(is_power_of_two_ ? size : 4),
+      work_(plain_.make_work()) {
   if (is_power_of_two_) return;
   const std::size_t room = next_power_of_two(2 * size);
   filter_.assign(room, 0);

@@ -34,8 +34,8 @@ class LaneFft {
 
  private:
   std::size_t size_;
-  std::vector<std::size_t> order_;   // place of each complex sample, bits reversed
-  std::vector<double> cos_, sin_;         // of 2 pi k / (size / 2)
+  std::vector<std::size_t> order_;           // place of each complex sample, bits reversed
+  std::vector<double> cos_, sin_;            // of 2 pi k / (size / 2)
   std::vector<double> real_cos_, real_sin_;  // of 2 pi k / size
 };
 

@@ -12,7 +12,8 @@ struct Matrix {
   std::vector<float> values;
 
   Matrix() = default;
-  Matrix(std::size_t num_rows, std::size_t num_columns) : rows(num_rows), columns(num_columns), values(num_rows * num_columns) {}
+  Matrix(std::size_t num_rows, std::size_t num_columns)
+      : rows(num_rows), columns(num_columns), values(num_rows * num_columns) {}
   float* row(std::size_t index) { return values.data() + index * columns; }
   const float* row(std::size_t index) const { return values.data() + index * columns; }
 };

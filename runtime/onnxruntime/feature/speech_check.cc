@@ -50,7 +50,8 @@ Mask in_runs(const Mask& mask, std::size_t least) {
   for (std::size_t start = 0; start < mask.size();) {
     std::size_t end = start;
     while (end < mask.size() && mask[end]) ++end;
-    if (end - start >= least) std::fill(kept.begin() + static_cast<long>(start), kept.begin() + static_cast<long>(end), true);
+    if (end - start >= least)
+      std::fill(kept.begin() + static_cast<long>(start), kept.begin() + static_cast<long>(end), true);
     start = std::max(end, start + 1);
   }
   return kept;
@@ -72,14 +73,17 @@ double clipped_share(const std::vector<float>& samples) {
 
 Mask active_frames(const SpeechFrames& frames, double level_db) {
   Mask active;
-  for (const double energy : frames.energy_db) active.push_back(energy > std::max(level_db - kDynamicRangeDb, kMinLevelDb));
+  for (const double energy : frames.energy_db)
+    active.push_back(energy > std::max(level_db - kDynamicRangeDb, kMinLevelDb));
   return active;
 }
 
 // Frames whose pitch is strong and moves little from one of its neighbours, in runs.
 Mask voiced_frames(const SpeechFrames& frames, const Mask& active) {
   const std::size_t size = active.size();
-  const auto is_steady = [&frames](std::size_t n) { return std::abs(std::log(frames.lag_s[n + 1]) - std::log(frames.lag_s[n])) < kMaxLagStep; };
+  const auto is_steady = [&frames](std::size_t n) {
+    return std::abs(std::log(frames.lag_s[n + 1]) - std::log(frames.lag_s[n])) < kMaxLagStep;
+  };
   Mask voiced(size);
   for (std::size_t n = 0; n < size; ++n) {
     const bool follows = (n + 1 < size && is_steady(n)) || (n > 0 && is_steady(n - 1));
@@ -93,7 +97,9 @@ std::vector<std::size_t> speech_frames(const Mask& active, const Mask& voiced) {
   Mask near(voiced.size(), false);
   for (std::size_t n = 0; n < voiced.size(); ++n)
     if (voiced[n])
-      for (std::size_t m = n > kReachFrames ? n - kReachFrames : 0; m < std::min(voiced.size(), n + kReachFrames + 1); ++m) near[m] = true;
+      for (std::size_t m = n > kReachFrames ? n - kReachFrames : 0; m < std::min(voiced.size(), n + kReachFrames + 1);
+           ++m)
+        near[m] = true;
   std::vector<std::size_t> found;
   for (std::size_t n = 0; n < voiced.size(); ++n)
     if (active[n] && near[n]) found.push_back(n);
@@ -118,7 +124,8 @@ double speech_seconds(const SpeechFrames& frames, double level_db) {
   const Mask active = active_frames(frames, level_db);
   const Mask voiced = voiced_frames(frames, active);
   const std::size_t num_voiced = count(voiced);
-  if (num_voiced == 0 || static_cast<double>(num_voiced) < kMinVoicedShare * static_cast<double>(count(active))) return 0;
+  if (num_voiced == 0 || static_cast<double>(num_voiced) < kMinVoicedShare * static_cast<double>(count(active)))
+    return 0;
   std::vector<double> lags;
   for (std::size_t n = 0; n < voiced.size(); ++n)
     if (voiced[n]) lags.push_back(std::log(frames.lag_s[n]));

@@ -1,5 +1,5 @@
-// Is there enough speech to decide on? The rule of speakerlab.embed.speech_check: seconds of speech, level, clipping and
-// bandwidth of a recording as it was made, and reasons where no decision should rest on it.
+// Is there enough speech to decide on? The rule of speakerlab.embed.speech_check: seconds of speech, level, clipping
+// and bandwidth of a recording as it was made, and reasons where no decision should rest on it.
 //   const SpeechCheck found = check_speech(audio.samples, audio.sample_rate);
 #pragma once
 

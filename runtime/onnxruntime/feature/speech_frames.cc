@@ -150,7 +150,8 @@ class Measures {
 std::vector<double> band_edges_hz(int sample_rate) {
   const double high = std::min(kBandsHighHz, 0.475 * sample_rate);
   std::vector<double> edges;
-  for (int n = 0; n <= kNumBands; ++n) edges.push_back(kBandsLowHz * std::pow(high / kBandsLowHz, static_cast<double>(n) / kNumBands));
+  for (int n = 0; n <= kNumBands; ++n)
+    edges.push_back(kBandsLowHz * std::pow(high / kBandsLowHz, static_cast<double>(n) / kNumBands));
   return edges;
 }
 
@@ -164,7 +165,8 @@ SpeechFrames measure_frames(const std::vector<float>& samples, int sample_rate) 
     signal = &padded;
   }
   SpeechFrames frames;
-  for (std::size_t start = 0; start + measures.length() <= signal->size(); start += measures.shift()) measures.measure(signal->data() + start, frames);
+  for (std::size_t start = 0; start + measures.length() <= signal->size(); start += measures.shift())
+    measures.measure(signal->data() + start, frames);
   return frames;
 }
 

@@ -60,7 +60,8 @@ speaker::Options options_of(const speaker_options* given) {
 void store(const std::vector<float>& embedding, float* to, size_t capacity) {
   require(to, "embedding");
   if (capacity < embedding.size())
-    throw speaker::Error("embedding has room for " + std::to_string(capacity) + " values, " + std::to_string(embedding.size()) + " are needed");
+    throw speaker::Error("embedding has room for " + std::to_string(capacity) + " values, " +
+                         std::to_string(embedding.size()) + " are needed");
   std::memcpy(to, embedding.data(), embedding.size() * sizeof(float));
 }
 
@@ -103,8 +104,8 @@ int speaker_embed_file(const speaker_model* model, const char* path, float* embe
   });
 }
 
-int speaker_embed_samples(const speaker_model* model, const float* samples, size_t num_samples, int sample_rate, float* embedding,
-                          size_t capacity) {
+int speaker_embed_samples(const speaker_model* model, const float* samples, size_t num_samples, int sample_rate,
+                          float* embedding, size_t capacity) {
   return guarded([&] {
     require(model, "model");
     require(samples, "samples");
@@ -112,8 +113,8 @@ int speaker_embed_samples(const speaker_model* model, const float* samples, size
   });
 }
 
-int speaker_verify_files(const speaker_model* model, const char* first_path, const char* second_path, const double* threshold,
-                         speaker_decision* decision, char** json) {
+int speaker_verify_files(const speaker_model* model, const char* first_path, const char* second_path,
+                         const double* threshold, speaker_decision* decision, char** json) {
   return guarded([&] {
     require(model, "model");
     require(first_path, "first_path");
@@ -121,7 +122,9 @@ int speaker_verify_files(const speaker_model* model, const char* first_path, con
     const auto given = threshold ? std::optional<double>(*threshold) : std::nullopt;
     const speaker::Decision found = model->model.verify(first_path, second_path, given);
     constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-    const auto label = found.label == "Same" ? SPEAKER_SAME : found.label == "Different" ? SPEAKER_DIFFERENT : SPEAKER_UNCERTAIN;
+    const auto label = found.label == "Same"        ? SPEAKER_SAME
+                       : found.label == "Different" ? SPEAKER_DIFFERENT
+                                                    : SPEAKER_UNCERTAIN;
     if (decision) *decision = {label, found.score, found.threshold.value_or(kUnknown), found.llr.value_or(kUnknown)};
     if (json) *json = copied(found.json);
   });

@@ -72,7 +72,8 @@ OrderedJson json_of(const Heard& heard, int model_rate) {
 
 std::string with_commas(double number) {
   std::string digits = formatted("%.0f", number);
-  for (int place = static_cast<int>(digits.size()) - 3; place > 0; place -= 3) digits.insert(static_cast<std::size_t>(place), ",");
+  for (int place = static_cast<int>(digits.size()) - 3; place > 0; place -= 3)
+    digits.insert(static_cast<std::size_t>(place), ",");
   return digits;
 }
 
@@ -91,15 +92,17 @@ std::string confidence(const Decision& decision, const Rule& rule, const std::op
   if (!decision.llr) {
     if (rule.origin == "given") return "not known: the model was adapted for its own threshold, and another is given";
     const auto& interval = known.at("false_accept_interval");
-    return formatted("the threshold accepts %.2f to %.2f %% of pairs of different people (%g %% wanted)", 100 * interval.at(0).get<double>(),
-                     100 * interval.at(1).get<double>(), 100 * known.at("false_accept").get<double>());
+    return formatted("the threshold accepts %.2f to %.2f %% of pairs of different people (%g %% wanted)",
+                     100 * interval.at(0).get<double>(), 100 * interval.at(1).get<double>(),
+                     100 * known.at("false_accept").get<double>());
   }
   if (!is_inside) {
     const auto made_of = known.at("made_of").get<std::string>();
     return formatted("log-likelihood ratio %+.2f, if the calibration (%s) holds here", *decision.llr, made_of.c_str());
   }
   const char* side = *decision.llr >= 0 ? "the same speaker" : "different speakers";
-  return times(std::abs(*decision.llr)) + formatted(" as likely from %s (log-likelihood ratio %+.2f)", side, *decision.llr);
+  return times(std::abs(*decision.llr)) +
+         formatted(" as likely from %s (log-likelihood ratio %+.2f)", side, *decision.llr);
 }
 
 std::string model_text(const Rule& rule, const Identity& model) {
@@ -111,8 +114,11 @@ std::string model_text(const Rule& rule, const Identity& model) {
   return text;
 }
 
-std::string text_of(const Decision& decision, const Rule& rule, const Identity& model, const std::optional<bool>& is_inside) {
-  const std::string words = decision.label == "Same" ? "same speaker" : decision.label == "Different" ? "different speakers" : "uncertain";
+std::string text_of(const Decision& decision, const Rule& rule, const Identity& model,
+                    const std::optional<bool>& is_inside) {
+  const std::string words = decision.label == "Same"        ? "same speaker"
+                            : decision.label == "Different" ? "different speakers"
+                                                            : "uncertain";
   const std::string kind = rule.adaptation ? "adapted score" : "cosine";
   std::string text = "decision   " + words + "\nscore      " + formatted("%.4f", decision.score) + " (" + kind;
   text += rule.threshold ? formatted("; threshold %.4f, %s)", *rule.threshold, rule.origin.c_str()) : "; no threshold)";
@@ -128,20 +134,25 @@ std::string text_of(const Decision& decision, const Rule& rule, const Identity& 
 
 Decision decide(const Heard& first, const Heard& second, const Rule& rule, const Identity& model) {
   const double plain = cosine(first.embedding, second.embedding);
-  const double raw = rule.adaptation ? rule.adaptation->norm.score(rule.adaptation->norm.centred(first.embedding), rule.adaptation->norm.centred(second.embedding)) : plain;
+  const double raw = rule.adaptation ? rule.adaptation->norm.score(rule.adaptation->norm.centred(first.embedding),
+                                                                   rule.adaptation->norm.centred(second.embedding))
+                                     : plain;
   Judged judged = judge(first, second, rule, model.domain == std::optional<std::string>(kSynthetic));
   Decision decision;
   decision.label = label_of(judged, raw, rule);
   decision.score = std::stod(formatted("%.5f", raw));
   decision.threshold = rule.threshold;
-  if (rule.calibration && judged.reasons.empty() && judged.is_inside.value_or(true)) decision.llr = rule.calibration->llr(raw);
+  if (rule.calibration && judged.reasons.empty() && judged.is_inside.value_or(true))
+    decision.llr = rule.calibration->llr(raw);
   decision.reasons = judged.reasons;
   decision.notes = judged.notes;
   const OrderedJson told = {{"scores", two_scores(decision.label, raw, rule)},
                             {"label", decision.label},
                             {"cosine", plain},
                             {"score", decision.score},
-                            {"text", decision.label == "Same" ? "yes" : decision.label == "Different" ? "no" : "uncertain"},
+                            {"text", decision.label == "Same"        ? "yes"
+                                     : decision.label == "Different" ? "no"
+                                                                     : "uncertain"},
                             {"llr", or_null(decision.llr)},
                             {"inside_calibration", or_null(judged.is_inside)},
                             {"threshold", or_null(rule.threshold)},

@@ -57,7 +57,8 @@ Told read_metadata(const OnnxFile& file, const std::string& path) {
     const Json settings = Json::parse(front_end->second);
     told.front_end = settings.at("name").get<std::string>();
     if (told.front_end == "fbank") told.fbank = fbank_of(settings);
-    if (const auto cmvn = file.metadata.find("cmvn"); cmvn != file.metadata.end()) told.cmvn = cmvn_of(Json::parse(cmvn->second));
+    if (const auto cmvn = file.metadata.find("cmvn"); cmvn != file.metadata.end())
+      told.cmvn = cmvn_of(Json::parse(cmvn->second));
   } catch (const std::exception& error) {  // of the JSON reader
     throw Error(path, std::string("its metadata are not of this version (") + error.what() + ")", kFix);
   }
@@ -80,7 +81,9 @@ FbankConfig chosen(const Told& told, const std::string& path, const std::string&
   given.log_floor = told.fbank->log_floor;
   std::string all;
   for (const auto& one : differences(given, *told.fbank)) all += (all.empty() ? "" : ", ") + one;
-  if (!all.empty()) throw Error(fbank_config, "differs from what " + path + " was trained with: " + all, "change it, or give - to take the model's own settings");
+  if (!all.empty())
+    throw Error(fbank_config, "differs from what " + path + " was trained with: " + all,
+                "change it, or give - to take the model's own settings");
   return given;
 }
 
@@ -95,13 +98,16 @@ FrontEnd::FrontEnd(const OnnxFile& file, const std::string& path, const std::str
     return;
   }
   if (!told.front_end.empty() && !told.fbank)
-    throw Error(path, "takes " + told.front_end + " features, which are not made here", "export it with --input waveform");
+    throw Error(path, "takes " + told.front_end + " features, which are not made here",
+                "export it with --input waveform");
   config_ = chosen(told, path, fbank_config);
   fbank_ = std::make_unique<Fbank>(config_);
   cmvn_ = told.cmvn;
   sample_rate_ = config_.sample_rate();
   if (file.feat_dim && file.feat_dim != config_.dim())
-    throw Error(path, "takes " + std::to_string(file.feat_dim) + " features a frame, not " + std::to_string(config_.dim()), "change num_bins in fbank_config.json");
+    throw Error(path,
+                "takes " + std::to_string(file.feat_dim) + " features a frame, not " + std::to_string(config_.dim()),
+                "change num_bins in fbank_config.json");
 }
 
 bool FrontEnd::may_resample(int from_rate) const {

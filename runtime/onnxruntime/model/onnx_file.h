@@ -12,8 +12,8 @@ namespace speaker {
 
 struct OnnxFile {
   std::vector<std::uint8_t> bytes;
-  std::string input;    // name of the first input that is no weight
-  std::string output;   // of the first output
+  std::string input;           // name of the first input that is no weight
+  std::string output;          // of the first output
   std::int64_t embed_dim = 0;  // the last axis of the output; 0 where the file does not tell
   std::int64_t feat_dim = 0;   // the last axis of the input; 0 where it is dynamic
   std::map<std::string, std::string> metadata;

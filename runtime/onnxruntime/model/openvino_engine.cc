@@ -16,7 +16,8 @@ constexpr double kLeastCosine = 0.99;
 
 ov::AnyMap settings_of(const Options& options) {
   return {ov::hint::inference_precision(options.precision == "bf16" ? ov::element::bf16 : ov::element::f32),
-          ov::inference_num_threads(options.num_threads), ov::num_streams(1), ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
+          ov::inference_num_threads(options.num_threads), ov::num_streams(1),
+          ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
 }
 
 bool has_bf16(ov::Core& core) {
@@ -35,12 +36,14 @@ std::string one_line(std::string text) {
 class OpenVinoEngine : public Engine {
  public:
   OpenVinoEngine(const OnnxFile& file, const std::string& path, const Options& options) : output_(file.output) {
-    if (options.precision == "bf16" && !has_bf16(core_)) throw Error("--precision bf16", "this processor has no bf16", "use --precision fp32");
+    if (options.precision == "bf16" && !has_bf16(core_))
+      throw Error("--precision bf16", "this processor has no bf16", "use --precision fp32");
     const auto model = core_.read_model(path);
     settings_ = settings_of(options);
     compiled_ = core_.compile_model(model, kDevice, settings_);
     const auto precision = file.metadata.find("precision");
-    if (precision != file.metadata.end() && precision->second.rfind("int8", 0) == 0 && file.input == "feature") compare_lengths(model, path);
+    if (precision != file.metadata.end() && precision->second.rfind("int8", 0) == 0 && file.input == "feature")
+      compare_lengths(model, path);
   }
 
   std::vector<float> run(const float* input, const std::vector<std::int64_t>& shape) const override {
@@ -99,7 +102,8 @@ class OpenVinoEngine : public Engine {
     std::normal_distribution<float> normal;
     std::vector<float> input(kCheckedFrames * width);
     for (float& value : input) value = normal(generator);
-    const auto dynamic = run(input.data(), {1, static_cast<std::int64_t>(kCheckedFrames), static_cast<std::int64_t>(width)});
+    const auto dynamic =
+        run(input.data(), {1, static_cast<std::int64_t>(kCheckedFrames), static_cast<std::int64_t>(width)});
     const auto fixed_model = model->clone();
     fixed_model->reshape(ov::Shape{1, kCheckedFrames, width});
     auto request = core_.compile_model(fixed_model, kDevice, settings_).create_infer_request();
@@ -108,7 +112,9 @@ class OpenVinoEngine : public Engine {
     const auto found = request.get_tensor(output_);
     const std::vector<float> fixed(found.data<const float>(), found.data<const float>() + found.get_size());
     if (const double same = cosine(dynamic, fixed); same < kLeastCosine)
-      throw Error(path, "OpenVINO computes it wrongly: dynamic and fixed length agree to " + std::to_string(same) + " only", "use --engine onnxruntime");
+      throw Error(path,
+                  "OpenVINO computes it wrongly: dynamic and fixed length agree to " + std::to_string(same) + " only",
+                  "use --engine onnxruntime");
   }
 
   ov::Core core_;

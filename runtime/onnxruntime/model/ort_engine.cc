@@ -48,7 +48,8 @@ class OrtEngine : public Engine {
     // Plans and arenas are kept for each length that occurs: memory would grow with the list.
     ort_.call(kDisableMemPattern, settings.get());
     ort_.call(kDisableCpuMemArena, settings.get());
-    ort_.call(kCreateSessionFromArray, static_cast<const OrtEnvTag*>(env_.get()), static_cast<const void*>(file.bytes.data()), file.bytes.size(),
+    ort_.call(kCreateSessionFromArray, static_cast<const OrtEnvTag*>(env_.get()),
+              static_cast<const void*>(file.bytes.data()), file.bytes.size(),
               static_cast<const OrtOptionsTag*>(settings.get()), session_.out());
   }
 
@@ -57,13 +58,15 @@ class OrtEngine : public Engine {
     for (const std::int64_t axis : shape) count *= static_cast<std::size_t>(axis);
     Held<OrtValueTag> in(ort_, kReleaseValue);
     Held<OrtValueTag> out(ort_, kReleaseValue);
-    ort_.call(kCreateTensorWithData, static_cast<const OrtMemoryTag*>(memory_.get()), const_cast<void*>(static_cast<const void*>(input)),
-              count * sizeof(float), shape.data(), shape.size(), kFloat, in.out());
+    ort_.call(kCreateTensorWithData, static_cast<const OrtMemoryTag*>(memory_.get()),
+              const_cast<void*>(static_cast<const void*>(input)), count * sizeof(float), shape.data(), shape.size(),
+              kFloat, in.out());
     const char* in_name = input_.c_str();
     const char* out_name = output_.c_str();
     const OrtValueTag* value = in.get();
     ort_.call(kRun, session_.get(), static_cast<const void*>(nullptr), static_cast<const char* const*>(&in_name),
-              static_cast<const OrtValueTag* const*>(&value), std::size_t{1}, static_cast<const char* const*>(&out_name), std::size_t{1}, out.out());
+              static_cast<const OrtValueTag* const*>(&value), std::size_t{1},
+              static_cast<const char* const*>(&out_name), std::size_t{1}, out.out());
     Held<OrtShapeTag> told(ort_, kReleaseTypeAndShape);
     ort_.call(kGetTensorTypeAndShape, static_cast<const OrtValueTag*>(out.get()), told.out());
     std::size_t size = 0;

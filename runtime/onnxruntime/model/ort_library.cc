@@ -45,7 +45,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint32_t kApiVersion = 11;  // of ONNX Runtime 1.11: every later version has it
-constexpr char kFix[] = "pip install onnxruntime (1.19 or newer), or name the library: --runtime PATH, SPEAKER_ENGINE_RUNTIME";
+constexpr char kFix[] =
+    "pip install onnxruntime (1.19 or newer), or name the library: --runtime PATH, SPEAKER_ENGINE_RUNTIME";
 constexpr char kInWheel[] = "onnxruntime/capi/libonnxruntime.so.[0-9]*";
 
 struct ApiBase {
@@ -74,16 +75,20 @@ std::vector<int> version_of(const std::string& path) {
 
 std::string newest(std::vector<std::string> paths) {
   if (paths.empty()) return "";
-  return *std::max_element(paths.begin(), paths.end(), [](const auto& a, const auto& b) { return version_of(a) < version_of(b); });
+  return *std::max_element(paths.begin(), paths.end(),
+                           [](const auto& a, const auto& b) { return version_of(a) < version_of(b); });
 }
 
 std::string in_folder(const std::string& folder) {
-  for (const char* pattern : {"/libonnxruntime.so.[0-9]*.[0-9]*", "/capi/libonnxruntime.so.[0-9]*", "/libonnxruntime.so*"})
+  for (const char* pattern :
+       {"/libonnxruntime.so.[0-9]*.[0-9]*", "/capi/libonnxruntime.so.[0-9]*", "/libonnxruntime.so*"})
     if (const auto found = newest(matches(folder + pattern)); !found.empty()) return found;
   return "";
 }
 
-std::string in_prefix(const std::string& prefix) { return newest(matches(prefix + "/lib/python3*/site-packages/" + kInWheel)); }
+std::string in_prefix(const std::string& prefix) {
+  return newest(matches(prefix + "/lib/python3*/site-packages/" + kInWheel));
+}
 
 // The wheel of the active environment, of the python3 on PATH, of the user, or of the system.
 std::string in_python() {
@@ -147,7 +152,8 @@ OrtTable find_ort(const std::string& wanted) {
   for (const char* name : {"libonnxruntime.so.1", "libonnxruntime.so"})
     if (void* library = ::dlopen(name, RTLD_NOW | RTLD_LOCAL)) return opened(name, library);
   const auto found = in_python();
-  if (found.empty()) throw Error("no ONNX Runtime was found, neither in the system nor in Python's packages; " + std::string(kFix));
+  if (found.empty())
+    throw Error("no ONNX Runtime was found, neither in the system nor in Python's packages; " + std::string(kFix));
   return open_ort(found);
 }
 

@@ -43,7 +43,8 @@ std::vector<Vector> array_of(const OrderedJson& found) {
   const auto bytes = from_base64(found.at("float64").get<std::string>());
   const std::size_t rows = shape.size() == 2 ? shape[0] : 1;
   const std::size_t columns = shape.empty() ? 0 : shape.back();
-  if (shape.empty() || shape.size() > 2 || rows == 0 || columns == 0 || bytes.size() / 8 / rows != columns || bytes.size() % (8 * rows) != 0)
+  if (shape.empty() || shape.size() > 2 || rows == 0 || columns == 0 || bytes.size() / 8 / rows != columns ||
+      bytes.size() % (8 * rows) != 0)
     throw std::out_of_range("an array of another shape");
   std::vector<Vector> values(rows, Vector(columns));
   for (std::size_t n = 0; n < rows; ++n) std::memcpy(values[n].data(), bytes.data() + n * columns * 8, columns * 8);
@@ -56,11 +57,13 @@ Calibration calibration_of(const OrderedJson& found) {
   result.offset = found.at("offset").get<double>();
   const auto& point = found.at("point");
   const double target = point.at("p_target").get<double>();
-  const double log_odds = std::log(point.at("c_miss").get<double>() * target) - std::log(point.at("c_fa").get<double>() * (1 - target));
+  const double log_odds =
+      std::log(point.at("c_miss").get<double>() * target) - std::log(point.at("c_fa").get<double>() * (1 - target));
   result.threshold = (-log_odds - result.offset) / result.scale;
   if (!(result.scale > 0) || !std::isfinite(result.threshold)) throw std::out_of_range("a scale that is not positive");
   result.domain = found.value("domain", "");
-  if (found.contains("conditions") && !found["conditions"].is_null()) result.conditions = conditions_of(found["conditions"]);
+  if (found.contains("conditions") && !found["conditions"].is_null())
+    result.conditions = conditions_of(found["conditions"]);
   result.told = {{"kind", "trials"},
                  {"domain", result.domain.empty() ? OrderedJson() : OrderedJson(result.domain)},
                  {"made_of", found.at("trials")},
@@ -114,14 +117,17 @@ std::vector<std::string> Conditions::outside(const SpeechCheck& check) const {
   std::vector<std::string> found;
   const double reach = check.bandwidth_hz;
   if (!(bandwidth_hz.low / kBandMargin <= reach && reach <= bandwidth_hz.high * kBandMargin))
-    found.push_back(formatted("its speech reaches %.1f kHz, the calibration's %s", reach / 1000, range_khz(bandwidth_hz).c_str()));
+    found.push_back(
+        formatted("its speech reaches %.1f kHz, the calibration's %s", reach / 1000, range_khz(bandwidth_hz).c_str()));
   if (!(level_db.low - kLevelMarginDb <= check.level_db && check.level_db <= level_db.high + kLevelMarginDb))
-    found.push_back(formatted("its level is %.0f dB, the calibration's %.0f to %.0f dB", check.level_db, level_db.low, level_db.high));
+    found.push_back(formatted("its level is %.0f dB, the calibration's %.0f to %.0f dB", check.level_db, level_db.low,
+                              level_db.high));
   return found;
 }
 
 Vector DomainNorm::centred(const std::vector<float>& embedding) const {
-  if (embedding.size() != mean.size()) throw Error("the adaptation is of embeddings of another size; adapt the model again: speakerlab adapt");
+  if (embedding.size() != mean.size())
+    throw Error("the adaptation is of embeddings of another size; adapt the model again: speakerlab adapt");
   Vector result(embedding.begin(), embedding.end());
   to_unit(result);
   for (std::size_t n = 0; n < result.size(); ++n) result[n] -= mean[n];
@@ -145,7 +151,8 @@ std::pair<double, double> DomainNorm::affine(const Vector& centred) const {
   }
   const double weight = count / (count + kPriorScores);
   const double centre = location + weight * (average - location);
-  const double deviation = std::max(spread + weight * (std::sqrt(std::max(square - average * average, 0.0)) - spread), 1e-12);
+  const double deviation =
+      std::max(spread + weight * (std::sqrt(std::max(square - average * average, 0.0)) - spread), 1e-12);
   const double gain = spread / (2 * deviation);
   return {gain, location / 2 - gain * centre};
 }
@@ -168,7 +175,8 @@ OrderedJson Rule::told() const {
 
 void Rule::give(double given) {
   if (!std::isfinite(given)) throw Error("the threshold is no number");
-  if (!adaptation && (given < -1 || given > 1)) throw Error(formatted("the threshold %g is no cosine, which lies in -1..1", given));
+  if (!adaptation && (given < -1 || given > 1))
+    throw Error(formatted("the threshold %g is no cosine, which lies in -1..1", given));
   threshold = given;
   origin = "given";
 }
@@ -180,7 +188,8 @@ Rule read_rule(const std::map<std::string, std::string>& metadata, const std::st
     if (found("adaptation") != metadata.end()) {
       const auto told = OrderedJson::parse(found("adaptation")->second);
       rule.adaptation = adaptation_of(told);
-      if (told.contains("calibration") && !told["calibration"].is_null()) rule.calibration = calibration_of(told["calibration"]);
+      if (told.contains("calibration") && !told["calibration"].is_null())
+        rule.calibration = calibration_of(told["calibration"]);
       rule.threshold = rule.calibration ? rule.calibration->threshold : rule.adaptation->threshold;
       rule.origin = rule.calibration ? "calibrated" : "adapted";
     } else if (found("calibration") != metadata.end()) {
@@ -192,7 +201,8 @@ Rule read_rule(const std::map<std::string, std::string>& metadata, const std::st
       rule.origin = "published";
     }
   } catch (const std::exception& error) {  // of the JSON reader and of conversions
-    throw Error(path, std::string("its metadata are not of this version (") + error.what() + ")", "export it again: speakerlab export");
+    throw Error(path, std::string("its metadata are not of this version (") + error.what() + ")",
+                "export it again: speakerlab export");
   }
   return rule;
 }

@@ -13,35 +13,35 @@
 
 inline int num_failed = 0;
 
-#define CHECK(condition)                                                       \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
-      ++num_failed;                                                            \
+#define CHECK(condition)                                                         \
+  do {                                                                           \
+    if (!(condition)) {                                                          \
+      ++num_failed;                                                              \
       std::printf("%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
-    }                                                                          \
+    }                                                                            \
   } while (false)
 
-#define CHECK_NEAR(found, expected, tolerance)                                                              \
-  do {                                                                                                      \
-    const double a_ = static_cast<double>(found), b_ = static_cast<double>(expected);                       \
-    if (!(std::abs(a_ - b_) <= (tolerance))) {                                                              \
-      ++num_failed;                                                                                         \
-      std::printf("%s:%d: %s is %.9g, not %.9g\n", __FILE__, __LINE__, #found, a_, b_);                     \
-    }                                                                                                       \
+#define CHECK_NEAR(found, expected, tolerance)                                          \
+  do {                                                                                  \
+    const double a_ = static_cast<double>(found), b_ = static_cast<double>(expected);   \
+    if (!(std::abs(a_ - b_) <= (tolerance))) {                                          \
+      ++num_failed;                                                                     \
+      std::printf("%s:%d: %s is %.9g, not %.9g\n", __FILE__, __LINE__, #found, a_, b_); \
+    }                                                                                   \
   } while (false)
 
-#define CHECK_THROWS(call, part)                                                                     \
-  do {                                                                                               \
-    std::string why_ = "nothing is thrown";                                                          \
-    try {                                                                                            \
-      static_cast<void>(call);                                                                       \
-    } catch (const speaker::Error& error_) {                                                         \
-      why_ = error_.what();                                                                          \
-    }                                                                                                \
-    if (why_.find(part) == std::string::npos || why_.find('\n') != std::string::npos) {              \
-      ++num_failed;                                                                                  \
-      std::printf("%s:%d: '%s' does not hold '%s'\n", __FILE__, __LINE__, why_.c_str(), part);       \
-    }                                                                                                \
+#define CHECK_THROWS(call, part)                                                               \
+  do {                                                                                         \
+    std::string why_ = "nothing is thrown";                                                    \
+    try {                                                                                      \
+      static_cast<void>(call);                                                                 \
+    } catch (const speaker::Error& error_) {                                                   \
+      why_ = error_.what();                                                                    \
+    }                                                                                          \
+    if (why_.find(part) == std::string::npos || why_.find('\n') != std::string::npos) {        \
+      ++num_failed;                                                                            \
+      std::printf("%s:%d: '%s' does not hold '%s'\n", __FILE__, __LINE__, why_.c_str(), part); \
+    }                                                                                          \
   } while (false)
 
 inline int finish() {

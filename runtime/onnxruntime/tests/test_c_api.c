@@ -6,8 +6,11 @@
 #include <string.h>
 
 static int num_failed = 0;
-#define CHECK(condition) \
-  if (!(condition)) { ++num_failed; printf("%d: does not hold: %s (%s)\n", __LINE__, #condition, speaker_last_error()); }
+#define CHECK(condition)                                                                \
+  if (!(condition)) {                                                                   \
+    ++num_failed;                                                                       \
+    printf("%d: does not hold: %s (%s)\n", __LINE__, #condition, speaker_last_error()); \
+  }
 
 static void test_errors(const speaker_model* model, float* embedding) {
   speaker_options options;

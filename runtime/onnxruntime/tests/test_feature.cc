@@ -23,7 +23,8 @@ std::vector<double> noise(std::size_t size, unsigned seed) {
 double power_at(const std::vector<double>& samples, std::size_t bin) {
   std::complex<double> sum = 0;
   for (std::size_t n = 0; n < samples.size(); ++n)
-    sum += samples[n] * std::polar(1.0, -2 * kPi * static_cast<double>(bin * n % samples.size()) / static_cast<double>(samples.size()));
+    sum += samples[n] * std::polar(1.0, -2 * kPi * static_cast<double>(bin * n % samples.size()) /
+                                            static_cast<double>(samples.size()));
   return std::norm(sum);
 }
 
@@ -32,7 +33,8 @@ void test_any_size() {
     const auto samples = noise(size, 1);
     std::vector<double> power(size / 2 + 1);
     speaker::AnyFft(size).power(samples.data(), power.data());
-    for (std::size_t bin = 0; bin <= size / 2; ++bin) CHECK_NEAR(power[bin], power_at(samples, bin), 1e-9 * static_cast<double>(size));
+    for (std::size_t bin = 0; bin <= size / 2; ++bin)
+      CHECK_NEAR(power[bin], power_at(samples, bin), 1e-9 * static_cast<double>(size));
   }
 }
 
@@ -47,13 +49,15 @@ void test_lanes() {
     std::vector<double> power((size / 2 + 1) * 8);
     fft.power(work, power.data());
     for (std::size_t bin = 0; bin <= size / 2; bin += bin < 4 ? 1 : 13)
-      for (std::size_t lane = 0; lane < 8; ++lane) CHECK_NEAR(power[bin * 8 + lane], power_at(signals[lane], bin), 1e-9 * static_cast<double>(size));
+      for (std::size_t lane = 0; lane < 8; ++lane)
+        CHECK_NEAR(power[bin * 8 + lane], power_at(signals[lane], bin), 1e-9 * static_cast<double>(size));
   }
 }
 
 std::vector<float> tone(double hz, int rate, std::size_t size) {
   std::vector<float> samples(size);
-  for (std::size_t n = 0; n < size; ++n) samples[n] = static_cast<float>(0.5 * std::sin(2 * kPi * hz * static_cast<double>(n) / rate));
+  for (std::size_t n = 0; n < size; ++n)
+    samples[n] = static_cast<float>(0.5 * std::sin(2 * kPi * hz * static_cast<double>(n) / rate));
   return samples;
 }
 
@@ -97,7 +101,8 @@ void test_cmvn() {
 void test_frames() {
   speaker::FbankConfig config;
   const speaker::Fbank inside(config);
-  CHECK(inside.num_frames(399) == 0 && inside.num_frames(400) == 1 && inside.num_frames(559) == 1 && inside.num_frames(560) == 2);
+  CHECK(inside.num_frames(399) == 0 && inside.num_frames(400) == 1 && inside.num_frames(559) == 1 &&
+        inside.num_frames(560) == 2);
   config.frame.snip_edges = false;
   const speaker::Fbank around(config);
   CHECK(around.num_frames(79) == 0 && around.num_frames(80) == 1 && around.num_frames(16000) == 100);

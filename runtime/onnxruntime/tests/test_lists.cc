@@ -27,7 +27,8 @@ void test_scp() {
   const auto found = entries_of("a /x/a b.wav\r\n\n  b\tsox c.wav -t wav - |  \nc d");
   CHECK(found.size() == 3);
   CHECK(found[0].id == "a" && found[0].source == "/x/a b.wav" && !found[0].is_command());
-  CHECK(found[1].id == "b" && found[1].is_command() && found[1].command() == "sox c.wav -t wav - " && found[1].line == 3);
+  CHECK(found[1].id == "b" && found[1].is_command() && found[1].command() == "sox c.wav -t wav - " &&
+        found[1].line == 3);
   CHECK(found[2].source == "d");
   CHECK_THROWS(entries_of("a x\nb\n"), "wav.scp:2: 'b' has no path");
   CHECK_THROWS(entries_of(std::string("a x\0y\n", 6)), "wav.scp:1: holds a zero byte");
@@ -46,15 +47,28 @@ void test_whole_lists() {
 }
 
 void test_digest() {  // FIPS 180-4 examples
-  const auto digest = [](const std::string& text) { return speaker::sha256_hex(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()); };
+  const auto digest = [](const std::string& text) {
+    return speaker::sha256_hex(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
+  };
   CHECK(digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   CHECK(digest("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-  CHECK(digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  CHECK(digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
+        "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
 }
 
 void test_names() {
   CHECK(speaker::file_name_of("utt-1_a.b") == "utt-1_a.b");
-  const std::vector<std::string> ids = {"a/b", "a-b", "a%2Fb", "a%b", ".", "..", "a b", "\xC3\xA4", std::string(300, 'x') + "1", std::string(300, 'x') + "2", "%2E"};
+  const std::vector<std::string> ids = {"a/b",
+                                        "a-b",
+                                        "a%2Fb",
+                                        "a%b",
+                                        ".",
+                                        "..",
+                                        "a b",
+                                        "\xC3\xA4",
+                                        std::string(300, 'x') + "1",
+                                        std::string(300, 'x') + "2",
+                                        "%2E"};
   std::set<std::string> names;
   for (const auto& id : ids) {
     const auto name = speaker::file_name_of(id);
@@ -156,7 +170,10 @@ void test_stop() {
   const auto deliver = [&](const ScpEntry&, const speaker::Outcome&) {
     if (++delivered == 20) throw speaker::Error("disk", "is full");
   };
-  CHECK_THROWS((speaker::run_in_order(list, 3, [](const ScpEntry&) { return speaker::Outcome(); }, deliver), 0), "disk: is full");
+  CHECK_THROWS((speaker::run_in_order(
+                    list, 3, [](const ScpEntry&) { return speaker::Outcome(); }, deliver),
+                0),
+               "disk: is full");
   CHECK(delivered == 20);
 }
 

@@ -23,7 +23,8 @@ int main(int argc, char** argv) {
   std::vector<std::thread> threads;
   for (int thread = 0; thread < kThreads; ++thread)
     threads.emplace_back([&, thread] {
-      for (int round = 0; round < kRounds; ++round) found[static_cast<std::size_t>(thread * kRounds + round)] = model.embed_file(argv[2]);
+      for (int round = 0; round < kRounds; ++round)
+        found[static_cast<std::size_t>(thread * kRounds + round)] = model.embed_file(argv[2]);
     });
   for (std::thread& thread : threads) thread.join();
   for (const auto& embedding : found) CHECK(embedding == alone);

@@ -10,7 +10,9 @@ namespace {
 
 using speaker::MemorySource;
 
-MemorySource source_of(const std::string& bytes) { return MemorySource(std::vector<std::uint8_t>(bytes.begin(), bytes.end())); }
+MemorySource source_of(const std::string& bytes) {
+  return MemorySource(std::vector<std::uint8_t>(bytes.begin(), bytes.end()));
+}
 
 std::vector<float> read(const std::string& bytes, int channel = 0) {
   const MemorySource source = source_of(bytes);
@@ -76,7 +78,8 @@ void test_headers() {
   wav.before = WavBytes::chunk("LIST", "odd") + WavBytes::chunk("bext", std::string(600, 'x'));
   CHECK(read(wav.build(kTwo)).size() == 2);
   const auto described = format_of(wav.build(kTwo));
-  CHECK(described.sample_rate == 16000 && described.num_channels == 1 && described.bits_per_sample == 16 && described.num_frames == 2);
+  CHECK(described.sample_rate == 16000 && described.num_channels == 1 && described.bits_per_sample == 16 &&
+        described.num_frames == 2);
 }
 
 void test_channels() {
@@ -107,9 +110,11 @@ void test_rf64() {
   wav.magic = "RF64";
   wav.data_size = 0xFFFFFFFF;
   wav.riff_size = 0xFFFFFFFF;
-  wav.before = WavBytes::chunk("ds64", WavBytes::little(100, 8) + WavBytes::little(4, 8) + WavBytes::little(2, 8) + WavBytes::little(0, 4));
+  wav.before = WavBytes::chunk(
+      "ds64", WavBytes::little(100, 8) + WavBytes::little(4, 8) + WavBytes::little(2, 8) + WavBytes::little(0, 4));
   CHECK(read(wav.build(kTwo + "behind the samples")).size() == 2);
-  wav.before = WavBytes::chunk("ds64", WavBytes::little(100, 8) + WavBytes::little(std::uint64_t{1} << 62, 8) + std::string(12, '\0'));
+  wav.before = WavBytes::chunk(
+      "ds64", WavBytes::little(100, 8) + WavBytes::little(std::uint64_t{1} << 62, 8) + std::string(12, '\0'));
   CHECK_THROWS(read(wav.build(kTwo)), "truncated");
 }
 
@@ -118,7 +123,8 @@ void test_broken() {
   const std::string whole = wav.build(kTwo);
   for (std::size_t size = 0; size < whole.size(); ++size) CHECK_THROWS(read(whole.substr(0, size)), "a.wav: ");
   CHECK_THROWS(read(whole.substr(0, whole.size() - 2)), "truncated: 2 of 4 bytes of samples are there");
-  CHECK_THROWS(read("RIFF" + std::string(4, '\0') + "WAVE" + WavBytes::chunk("LIST", "abcd")), "ends before its samples");
+  CHECK_THROWS(read("RIFF" + std::string(4, '\0') + "WAVE" + WavBytes::chunk("LIST", "abcd")),
+               "ends before its samples");
   CHECK_THROWS(read("RIFF" + std::string(4, '\0') + "WAVEdata" + std::string(8, '\0')), "come before their format");
   CHECK_THROWS(read("RIFF" + std::string(4, '\0') + "WAVELIST\xFF\xFF\xFF\xFF"), "ends before its samples");
 }
@@ -146,7 +152,8 @@ void test_refused() {
 
 std::string second(std::int16_t value, std::uint32_t rate = 16000) {
   std::string samples;
-  for (std::uint32_t n = 0; n < rate; ++n) samples += WavBytes::little(static_cast<std::uint16_t>(n % 2 ? value : -value), 2);
+  for (std::uint32_t n = 0; n < rate; ++n)
+    samples += WavBytes::little(static_cast<std::uint16_t>(n % 2 ? value : -value), 2);
   return samples;
 }
 

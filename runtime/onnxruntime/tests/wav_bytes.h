@@ -25,15 +25,19 @@ struct WavBytes {
   std::string format() const {
     const std::uint32_t frame = block ? block : channels * ((bits + 7U) / 8U);
     const bool is_extended = format_bytes == 40;
-    std::string text = little(is_extended ? 0xFFFE : tag, 2) + little(channels, 2) + little(rate, 4) + little(rate * frame, 4) + little(frame, 2) + little(bits, 2);
+    std::string text = little(is_extended ? 0xFFFE : tag, 2) + little(channels, 2) + little(rate, 4) +
+                       little(rate * frame, 4) + little(frame, 2) + little(bits, 2);
     if (format_bytes > 16) text += little(format_bytes - 18, 2);
-    if (is_extended) text += little(bits, 2) + little(0, 4) + little(tag, 2) + std::string("\x00\x00\x00\x00\x10\x00\x80\x00\x00\xAA\x00\x38\x9B\x71", 14);
+    if (is_extended)
+      text += little(bits, 2) + little(0, 4) + little(tag, 2) +
+              std::string("\x00\x00\x00\x00\x10\x00\x80\x00\x00\xAA\x00\x38\x9B\x71", 14);
     return chunk("fmt ", text);
   }
   std::string build(const std::string& samples) const {
     const std::string body = "WAVE" + before + format();
     const auto size = static_cast<std::uint64_t>(data_size < 0 ? static_cast<std::int64_t>(samples.size()) : data_size);
-    const auto all = static_cast<std::uint64_t>(riff_size < 0 ? static_cast<std::int64_t>(body.size() + 8 + samples.size()) : riff_size);
+    const auto all = static_cast<std::uint64_t>(
+        riff_size < 0 ? static_cast<std::int64_t>(body.size() + 8 + samples.size()) : riff_size);
     return magic + little(all, 4) + body + "data" + little(size, 4) + samples;
   }
 };

@@ -9,7 +9,8 @@
 
 namespace speaker {
 
-Arguments::Arguments(int argc, char** argv, std::size_t num_positions, const std::set<std::string>& options, const std::set<std::string>& flags) {
+Arguments::Arguments(int argc, char** argv, std::size_t num_positions, const std::set<std::string>& options,
+                     const std::set<std::string>& flags) {
   bool is_only_positions = false;
   for (int n = 1; n < argc; ++n) {
     std::string name = argv[n];
@@ -33,7 +34,8 @@ Arguments::Arguments(int argc, char** argv, std::size_t num_positions, const std
     given_[name] = value;
   }
   if (positions_.size() != num_positions)
-    throw UsageError{std::to_string(positions_.size()) + " arguments are given, " + std::to_string(num_positions) + " are needed"};
+    throw UsageError{std::to_string(positions_.size()) + " arguments are given, " + std::to_string(num_positions) +
+                     " are needed"};
 }
 
 std::string Arguments::text(const std::string& name, const std::string& otherwise) const {

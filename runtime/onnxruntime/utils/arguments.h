@@ -17,7 +17,8 @@ struct UsageError {
 class Arguments {
  public:
   // Throws UsageError where an option is not known or lacks its value, or the number of positions is another.
-  Arguments(int argc, char** argv, std::size_t num_positions, const std::set<std::string>& options, const std::set<std::string>& flags);
+  Arguments(int argc, char** argv, std::size_t num_positions, const std::set<std::string>& options,
+            const std::set<std::string>& flags);
   const std::string& operator[](std::size_t position) const { return positions_[position]; }
   bool has(const std::string& name) const { return given_.count(name) != 0; }
   std::string text(const std::string& name, const std::string& otherwise) const;

@@ -26,7 +26,8 @@ int checked_channel(int channel, int num_channels, const std::string& name) {
   if (channel == kOnlyChannel && num_channels > 1)
     throw Error(name, "has " + std::to_string(num_channels) + " channels", "choose one: --channel 0");
   if (channel >= num_channels)
-    throw Error(name, "has no channel " + std::to_string(channel) + "; it has " + std::to_string(num_channels) + ", counted from 0");
+    throw Error(name, "has no channel " + std::to_string(channel) + "; it has " + std::to_string(num_channels) +
+                          ", counted from 0");
   return std::max(channel, 0);
 }
 
@@ -77,7 +78,8 @@ Audio read_command(const std::string& command, int channel) {
     throw;
   }
   const int status = ::pclose(pipe);
-  if (status != 0) throw Error(command, "the command exits " + std::to_string(WIFEXITED(status) ? WEXITSTATUS(status) : status));
+  if (status != 0)
+    throw Error(command, "the command exits " + std::to_string(WIFEXITED(status) ? WEXITSTATUS(status) : status));
   if (bytes.empty()) throw Error(command, "the command writes nothing");
   return decode_audio(bytes, command, channel);
 }
@@ -86,19 +88,22 @@ void check_samples(std::vector<float>& samples, int sample_rate, const std::stri
   if (sample_rate < kMinRate || sample_rate > kMaxRate)
     throw Error(name, "sample_rate is " + std::to_string(sample_rate) + " Hz; 1000 to 768000 is read");
   if (static_cast<double>(samples.size()) < kMinSeconds * sample_rate)
-    throw Error(name, formatted("%.1f ms is too short; 25 ms is the least", 1000.0 * static_cast<double>(samples.size()) / sample_rate));
+    throw Error(name, formatted("%.1f ms is too short; 25 ms is the least",
+                                1000.0 * static_cast<double>(samples.size()) / sample_rate));
   float peak = 0;
   for (const float sample : samples) {
     if (!std::isfinite(sample)) throw Error(name, "NaN or Inf samples");
     peak = std::max(peak, std::abs(sample));
   }
-  if (peak > kMaxPeak) throw Error(name, formatted("samples reach %.6g where full scale is 1", static_cast<double>(peak)), "rescale them");
+  if (peak > kMaxPeak)
+    throw Error(name, formatted("samples reach %.6g where full scale is 1", static_cast<double>(peak)), "rescale them");
   if (peak > 1)
     for (float& sample : samples) sample = std::clamp(sample, -1.0F, 1.0F);
 }
 
 void refuse_silence(const Audio& audio, const std::string& name) {
-  const bool has_sound = std::any_of(audio.samples.begin(), audio.samples.end(), [](float x) { return std::abs(x) >= kSilencePeak; });
+  const bool has_sound =
+      std::any_of(audio.samples.begin(), audio.samples.end(), [](float x) { return std::abs(x) >= kSilencePeak; });
   if (!has_sound) throw Error(name, "silent: no sample reaches 1e-06");
 }
 

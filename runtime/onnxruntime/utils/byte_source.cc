@@ -58,7 +58,8 @@ std::size_t FileSource::read_at(std::uint64_t offset, void* to, std::size_t coun
   if (in_memory_) return from_bytes(bytes_, offset, to, count);
   std::size_t done = 0;
   while (done < count) {
-    const ssize_t got = ::pread(descriptor_, static_cast<char*>(to) + done, count - done, static_cast<off_t>(offset + done));
+    const ssize_t got =
+        ::pread(descriptor_, static_cast<char*>(to) + done, count - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw Error(path_, "cannot be read: " + system_error());
     if (got == 0) break;

@@ -1,5 +1,6 @@
 // What a run over a list has done so far, on disk, so that a killed run can be resumed; at its end it becomes the scp.
-//   Journal journal("embedding.scp", fingerprint); journal.add_done("utt1", "out/utt1.embedding", 0); journal.publish();
+//   Journal journal("embedding.scp", fingerprint); journal.add_done("utt1", "out/utt1.embedding", 0);
+//   journal.publish();
 #pragma once
 
 #include <cstdint>

@@ -64,7 +64,8 @@ class Jobs {
   void hand_in(std::uint64_t number, ScpEntry entry, Outcome outcome) {
     const std::lock_guard<std::mutex> lock(mutex_);
     waiting_.emplace(number, std::make_pair(std::move(entry), std::move(outcome)));
-    for (auto first = waiting_.find(delivered_); first != waiting_.end() && !problem_; first = waiting_.find(delivered_)) {
+    for (auto first = waiting_.find(delivered_); first != waiting_.end() && !problem_;
+         first = waiting_.find(delivered_)) {
       deliver_(first->second.first, first->second.second);
       waiting_.erase(first);
       ++delivered_;

@@ -22,7 +22,9 @@ constexpr std::size_t kLongestName = 200;  // file systems end at 255 bytes, suf
 }  // namespace
 
 OutputFile::OutputFile(const std::string& path, bool is_kept)
-    : path_(path), temporary_(path + (is_kept ? ".partial" : formatted(".%d.tmp", static_cast<int>(::getpid())))), is_kept_(is_kept) {
+    : path_(path),
+      temporary_(path + (is_kept ? ".partial" : formatted(".%d.tmp", static_cast<int>(::getpid())))),
+      is_kept_(is_kept) {
   const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | (is_kept ? 0 : O_TRUNC);
   descriptor_ = ::open(temporary_.c_str(), flags, 0666);
   if (descriptor_ < 0) failed("cannot be written");
@@ -52,7 +54,8 @@ void OutputFile::write(const void* data, std::size_t size) {
 }
 
 void OutputFile::cut(std::uint64_t size) {
-  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0 || ::lseek(descriptor_, 0, SEEK_END) < 0) failed("cannot be cut");
+  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0 || ::lseek(descriptor_, 0, SEEK_END) < 0)
+    failed("cannot be cut");
   size_ = size;
 }
 
@@ -68,7 +71,8 @@ void OutputFile::publish() {
 void make_folder(const std::string& path) {
   std::error_code problem;
   std::filesystem::create_directories(path, problem);
-  if (!std::filesystem::is_directory(path, problem)) throw Error(path, "the folder cannot be made", "give a folder that may be written");
+  if (!std::filesystem::is_directory(path, problem))
+    throw Error(path, "the folder cannot be made", "give a folder that may be written");
 }
 
 void make_folder_of(const std::string& path) {
@@ -80,7 +84,8 @@ std::string file_name_of(const std::string& id) {
   std::string name;
   for (const char letter : id) {
     const auto byte = static_cast<unsigned char>(letter);
-    const bool is_plain = byte < 0x80 && (std::isalnum(byte) || letter == '_' || letter == '-' || (letter == '.' && !name.empty()));
+    const bool is_plain =
+        byte < 0x80 && (std::isalnum(byte) || letter == '_' || letter == '-' || (letter == '.' && !name.empty()));
     name += is_plain ? std::string(1, letter) : formatted("%%%02X", byte);
   }
   if (name.size() <= kLongestName) return name;

@@ -57,7 +57,8 @@ std::vector<float> resample(const std::vector<float>& samples, int from_rate, in
     const std::int64_t last = std::min(num_in - 1, (centre + half) / up);
     double sum = 0;
     for (std::int64_t k = first; k <= last; ++k)
-      sum += static_cast<double>(samples[static_cast<std::size_t>(k)]) * static_cast<double>(filter[static_cast<std::size_t>(std::abs(centre - k * up))]);
+      sum += static_cast<double>(samples[static_cast<std::size_t>(k)]) *
+             static_cast<double>(filter[static_cast<std::size_t>(std::abs(centre - k * up))]);
     result[m] = static_cast<float>(sum);
   }
   return result;

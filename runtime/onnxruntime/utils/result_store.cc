@@ -31,7 +31,8 @@ class TextStore : public ResultStore {
  public:
   TextStore(ResultKind kind, std::string folder) : kind_(kind), folder_(std::move(folder)) {}
   std::string put(const std::string& id, const Matrix& values) override {
-    const std::string path = folder_ + "/" + file_name_of(id) + (kind_ == ResultKind::kEmbedding ? ".embedding" : ".feature");
+    const std::string path =
+        folder_ + "/" + file_name_of(id) + (kind_ == ResultKind::kEmbedding ? ".embedding" : ".feature");
     OutputFile file(path);
     file.write(text_of(kind_, values));
     file.publish();
@@ -46,7 +47,10 @@ class TextStore : public ResultStore {
 // Kaldi's binary format: "id ", then a vector "FV " or a matrix "FM " of little-endian float32.
 class ArkStore : public ResultStore {
  public:
-  ArkStore(ResultKind kind, const std::string& folder) : kind_(kind), path_(folder + (kind == ResultKind::kEmbedding ? "/embedding.ark" : "/feature.ark")), file_(path_, true) {}
+  ArkStore(ResultKind kind, const std::string& folder)
+      : kind_(kind),
+        path_(folder + (kind == ResultKind::kEmbedding ? "/embedding.ark" : "/feature.ark")),
+        file_(path_, true) {}
   std::string put(const std::string& id, const Matrix& values) override {
     const std::uint64_t offset = file_.size() + id.size() + 1;
     std::string head = id + " ";

@@ -41,7 +41,8 @@ void Sha256::block(const std::uint8_t* data) {
   for (int n = 0; n < 64; ++n) {
     const std::uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
     const std::uint32_t majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-    const std::uint32_t first = v[7] + (turned(v[4], 6) ^ turned(v[4], 11) ^ turned(v[4], 25)) + choice + constants.k[n] + w[n];
+    const std::uint32_t first =
+        v[7] + (turned(v[4], 6) ^ turned(v[4], 11) ^ turned(v[4], 25)) + choice + constants.k[n] + w[n];
     const std::uint32_t second = (turned(v[0], 2) ^ turned(v[0], 13) ^ turned(v[0], 22)) + majority;
     for (int m = 7; m > 0; --m) v[m] = v[m - 1];
     v[4] += first;

@@ -16,7 +16,8 @@ class Sha256 {
 
  private:
   void block(const std::uint8_t* data);
-  std::uint32_t state_[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  std::uint32_t state_[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                             0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   std::uint8_t rest_[64] = {};
   std::size_t num_rest_ = 0;
   std::uint64_t total_ = 0;

@@ -47,7 +47,8 @@ struct SoundFile::Stream {
   static sf_count_t read(void* to, sf_count_t count, void* self) {
     auto* stream = static_cast<Stream*>(self);
     try {
-      const auto got = stream->source.read_at(static_cast<std::uint64_t>(stream->position), to, static_cast<std::size_t>(count));
+      const auto got =
+          stream->source.read_at(static_cast<std::uint64_t>(stream->position), to, static_cast<std::size_t>(count));
       stream->position += static_cast<sf_count_t>(got);
       return static_cast<sf_count_t>(got);
     } catch (const std::exception&) {  // no exception may cross the library, which is C
@@ -83,10 +84,13 @@ std::vector<float> SoundFile::read_channel(int channel) {
   std::vector<float> block(static_cast<std::size_t>(kBlockFrames) * static_cast<std::size_t>(format_.num_channels));
   while (const sf_count_t got = sf_readf_float(stream_->file, block.data(), kBlockFrames)) {
     if (got < 0) break;
-    for (sf_count_t n = 0; n < got; ++n) samples.push_back(block[static_cast<std::size_t>(n * format_.num_channels + channel)]);
+    for (sf_count_t n = 0; n < got; ++n)
+      samples.push_back(block[static_cast<std::size_t>(n * format_.num_channels + channel)]);
   }
   if (samples.size() < format_.num_frames)
-    throw Error(name_, "truncated: " + std::to_string(format_.num_frames - samples.size()) + " of " + std::to_string(format_.num_frames) + " frames are missing",
+    throw Error(name_,
+                "truncated: " + std::to_string(format_.num_frames - samples.size()) + " of " +
+                    std::to_string(format_.num_frames) + " frames are missing",
                 "copy it again");
   return samples;
 }
@@ -100,7 +104,8 @@ namespace speaker {
 struct SoundFile::Stream {};
 
 SoundFile::SoundFile(const ByteSource&, const std::string& name) {
-  throw Error(name, "is no WAV file, and this build has no libsndfile", "convert it, or install libsndfile1-dev and build again");
+  throw Error(name, "is no WAV file, and this build has no libsndfile",
+              "convert it, or install libsndfile1-dev and build again");
 }
 SoundFile::~SoundFile() = default;
 std::vector<float> SoundFile::read_channel(int) { return {}; }

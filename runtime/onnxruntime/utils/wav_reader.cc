@@ -10,7 +10,8 @@
 namespace speaker {
 namespace {
 
-constexpr std::uint64_t kStreamed = 0x7FFF0000;  // writers to a pipe state 0x7FFFF000 (sox) to 0xFFFFFFFF (ffmpeg) bytes
+constexpr std::uint64_t kStreamed =
+    0x7FFF0000;  // writers to a pipe state 0x7FFFF000 (sox) to 0xFFFFFFFF (ffmpeg) bytes
 constexpr std::uint64_t kMostFrames = std::uint64_t{1} << 30;
 constexpr int kMostChannels = 1024;
 constexpr std::size_t kBlockBytes = 1 << 18;
@@ -39,8 +40,10 @@ std::optional<Chunk> chunk_at(const ByteSource& source, std::uint64_t position) 
 // Fields of the "fmt " chunk that belong to each other.
 void check_format(const WavFormat& wav, int block_bytes, const std::string& name) {
   if (wav.num_channels < 1 || wav.num_channels > kMostChannels)
-    throw Error(name, "states " + std::to_string(wav.num_channels) + " channels", "the header is damaged; write the file again");
-  if (wav.sample_rate < 1) throw Error(name, "states a sample rate of 0", "the header is damaged; write the file again");
+    throw Error(name, "states " + std::to_string(wav.num_channels) + " channels",
+                "the header is damaged; write the file again");
+  if (wav.sample_rate < 1)
+    throw Error(name, "states a sample rate of 0", "the header is damaged; write the file again");
   const bool fits = block_bytes == wav.sample_bytes * wav.num_channels && wav.sample_bytes * 8 >= wav.bits_per_sample;
   const std::map<WavEncoding, std::pair<int, int>> bytes = {{WavEncoding::kPcm, {1, 4}},
                                                             {WavEncoding::kFloat, {4, 8}},
@@ -49,8 +52,10 @@ void check_format(const WavFormat& wav, int block_bytes, const std::string& name
   const auto [least, most] = bytes.at(wav.encoding);
   const bool is_odd_float = wav.encoding == WavEncoding::kFloat && wav.sample_bytes != 4 && wav.sample_bytes != 8;
   if (!fits || wav.bits_per_sample < 1 || wav.sample_bytes < least || wav.sample_bytes > most || is_odd_float)
-    throw Error(name, std::to_string(wav.bits_per_sample) + " bits per sample in blocks of " + std::to_string(block_bytes) +
-                          " bytes are not read", "convert it: sox FILE -b 16 OUT.wav");
+    throw Error(name,
+                std::to_string(wav.bits_per_sample) + " bits per sample in blocks of " + std::to_string(block_bytes) +
+                    " bytes are not read",
+                "convert it: sox FILE -b 16 OUT.wav");
 }
 
 WavFormat parse_format(const ByteSource& source, const Chunk& chunk, const std::string& name) {
@@ -66,7 +71,8 @@ WavFormat parse_format(const ByteSource& source, const Chunk& chunk, const std::
       {1, WavEncoding::kPcm}, {3, WavEncoding::kFloat}, {6, WavEncoding::kALaw}, {7, WavEncoding::kMuLaw}};
   const auto encoding = encodings.find(tag);
   if (encoding == encodings.end())
-    throw Error(name, "is WAV of encoding " + std::to_string(tag) + ", which is not read", "convert it: sox FILE -e signed -b 16 OUT.wav");
+    throw Error(name, "is WAV of encoding " + std::to_string(tag) + ", which is not read",
+                "convert it: sox FILE -e signed -b 16 OUT.wav");
   WavFormat wav;
   wav.encoding = encoding->second;
   wav.num_channels = u16(body + 2);
@@ -80,14 +86,16 @@ WavFormat parse_format(const ByteSource& source, const Chunk& chunk, const std::
 }
 
 // Bytes of samples that are there; `riff_size` tells whether a length of 0 only means that nobody knew.
-std::uint64_t data_bytes(const ByteSource& source, const Chunk& data, std::uint64_t riff_size, const std::string& name) {
+std::uint64_t data_bytes(const ByteSource& source, const Chunk& data, std::uint64_t riff_size,
+                         const std::string& name) {
   const std::uint64_t there = source.size() > data.offset ? source.size() - data.offset : 0;
   const bool is_unknown = data.size == 0 && (riff_size <= data.offset - 8 || riff_size >= kStreamed);
   if (is_unknown) return there;
   if (data.size <= there) return data.size;
   if (data.size >= kStreamed && data.size <= 0xFFFFFFFF) return there;
-  throw Error(name, "truncated: " + std::to_string(there) + " of " + std::to_string(data.size) + " bytes of samples are there",
-              "copy it again");
+  throw Error(
+      name, "truncated: " + std::to_string(there) + " of " + std::to_string(data.size) + " bytes of samples are there",
+      "copy it again");
 }
 
 float mu_law(std::uint8_t code) {
@@ -161,7 +169,8 @@ WavFormat read_wav_format(const ByteSource& source, const std::string& name) {
       if (!wav) throw Error(name, "its samples come before their format", "write the file again");
       if (is_rf64 && chunk.size == 0xFFFFFFFF && long_data) chunk.size = long_data;
       wav->data_offset = chunk.offset;
-      wav->num_frames = data_bytes(source, chunk, riff_size, name) / static_cast<unsigned>(wav->sample_bytes * wav->num_channels);
+      wav->num_frames =
+          data_bytes(source, chunk, riff_size, name) / static_cast<unsigned>(wav->sample_bytes * wav->num_channels);
       if (wav->num_frames == 0) throw Error(name, "holds no samples");
       return *wav;
     }
@@ -176,12 +185,15 @@ WavFormat read_wav_format(const ByteSource& source, const std::string& name) {
   throw Error(name, "truncated: the WAV file ends before its samples", "copy it again");
 }
 
-std::vector<float> read_wav_channel(const ByteSource& source, const WavFormat& wav, int channel, const std::string& name) {
-  if (wav.num_frames > kMostFrames) throw Error(name, std::to_string(wav.num_frames) + " samples are too many at once", "cut it into parts");
+std::vector<float> read_wav_channel(const ByteSource& source, const WavFormat& wav, int channel,
+                                    const std::string& name) {
+  if (wav.num_frames > kMostFrames)
+    throw Error(name, std::to_string(wav.num_frames) + " samples are too many at once", "cut it into parts");
   const std::size_t frame = static_cast<std::size_t>(wav.sample_bytes) * static_cast<std::size_t>(wav.num_channels);
   std::vector<float> samples;
   samples.reserve(wav.num_frames);
-  std::vector<std::uint8_t> block(std::min<std::uint64_t>(wav.num_frames, std::max<std::size_t>(1, kBlockBytes / frame)) * frame);
+  std::vector<std::uint8_t> block(
+      std::min<std::uint64_t>(wav.num_frames, std::max<std::size_t>(1, kBlockBytes / frame)) * frame);
   while (samples.size() < wav.num_frames) {
     const std::size_t wanted = std::min<std::uint64_t>(block.size(), (wav.num_frames - samples.size()) * frame);
     if (source.read_at(wav.data_offset + samples.size() * frame, block.data(), wanted) < wanted)

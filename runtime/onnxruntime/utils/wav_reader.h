@@ -30,6 +30,7 @@ bool is_wav(const ByteSource& source);
 WavFormat read_wav_format(const ByteSource& source, const std::string& name);
 
 // Samples of `channel`, from 0, full scale at 1. The channel must be there.
-std::vector<float> read_wav_channel(const ByteSource& source, const WavFormat& wav, int channel, const std::string& name);
+std::vector<float> read_wav_channel(const ByteSource& source, const WavFormat& wav, int channel,
+                                    const std::string& name);
 
 }  // namespace speaker

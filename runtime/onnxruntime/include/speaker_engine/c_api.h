@@ -51,8 +51,8 @@ SPEAKER_API int speaker_sample_rate(const speaker_model* model);
 
 /* Write speaker_dim() floats to `embedding`, which has room for `capacity`. */
 SPEAKER_API int speaker_embed_file(const speaker_model* model, const char* path, float* embedding, size_t capacity);
-SPEAKER_API int speaker_embed_samples(const speaker_model* model, const float* samples, size_t num_samples, int sample_rate,
-                                      float* embedding, size_t capacity);
+SPEAKER_API int speaker_embed_samples(const speaker_model* model, const float* samples, size_t num_samples,
+                                      int sample_rate, float* embedding, size_t capacity);
 
 /* Decide whether two recordings are of one speaker. `threshold` may be NULL: the model's own. `json`, where it is not
  * NULL, receives the whole answer, to be freed with speaker_free(). */

@@ -28,7 +28,7 @@ struct Decision {
   std::string label;  // "Same", "Different" or "Uncertain"
   double score = 0;
   std::optional<double> threshold;
-  std::optional<double> llr;  // natural log of the likelihood ratio
+  std::optional<double> llr;         // natural log of the likelihood ratio
   std::vector<std::string> reasons;  // why there is no decision
   std::vector<std::string> notes;
   std::string json;  // all of it, the object of `speakerlab verify --json`
@@ -45,14 +45,16 @@ class Model {
   // Of one recording: a WAV file, or what libsndfile reads.
   std::vector<float> embed_file(const std::string& path) const;
   // Of samples in [-1, 1]; `name` is what errors call them.
-  std::vector<float> embed(const float* samples, std::size_t num_samples, int sample_rate, const std::string& name = "samples") const;
+  std::vector<float> embed(const float* samples, std::size_t num_samples, int sample_rate,
+                           const std::string& name = "samples") const;
   // Two recordings, resampled where need be; `threshold` in place of the model's own. Where Options name no channel,
   // channel 0 is listened to.
-  Decision verify(const std::string& first_path, const std::string& second_path, std::optional<double> threshold = std::nullopt) const;
+  Decision verify(const std::string& first_path, const std::string& second_path,
+                  std::optional<double> threshold = std::nullopt) const;
 
-  int sample_rate() const;    // that the model listens at, in Hz
-  std::size_t dim() const;    // size of its embeddings
-  std::string runtime() const;  // such as "ONNX Runtime 1.31.1"
+  int sample_rate() const;                 // that the model listens at, in Hz
+  std::size_t dim() const;                 // size of its embeddings
+  std::string runtime() const;             // such as "ONNX Runtime 1.31.1"
   std::vector<std::string> notes() const;  // what its user should know about file and runtime
 
  private:
