@@ -80,7 +80,7 @@ def ours(tmp_path, scp, source, config):
 
 
 def theirs(samples, settings, dtype=np.float64):
-    """Features in double precision: in single precision torchaudio is off by some 1e-3 in bins that hold little."""
+    """In single precision torchaudio is off by some 1e-3 in bins that hold little."""
     names = {**FRAME, **MEL, **TOP}
     options = {names[key]: value for key, value in settings.items()}
     # energy_floor is 1 where torchaudio is not told, 0 in the file

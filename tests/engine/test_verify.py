@@ -72,9 +72,9 @@ def noisy(samples, level):
 def pairs(wav):
     """Pairs of recordings of every kind."""
     a, b = voiced(3, 0), voiced(3, 4)
-    narrow = np.fft.irfft(np.fft.rfft(a) * (np.fft.rfftfreq(len(a), 1 / RATE) < 3400), len(a)).astype(
-        np.float32
-    )
+    low = np.fft.rfft(a) * (np.fft.rfftfreq(len(a), 1 / RATE) < 3400)
+    narrow = np.fft.irfft(low, len(a)).astype(np.float32)
+    fine = np.interp(np.arange(132300) / 44100, np.arange(len(a)) / RATE, a)
     return {
         "one recording twice": (wav("a.wav", a), wav("a.wav", a)),
         "two voices": (wav("a.wav", a), wav("b.wav", b)),
@@ -84,10 +84,7 @@ def pairs(wav):
         "half a second": (wav("a.wav", a), wav("h.wav", voiced(0.5))),
         "clipped": (wav("l.wav", np.clip(a * 40, -1, 1)), wav("a.wav", a)),
         "a telephone": (wav("t.wav", narrow[::2], rate=RATE // 2), wav("a.wav", a)),
-        "44.1 kHz": (
-            wav("k.wav", fine, rate=44100),
-            wav("a.wav", a),
-        ),
+        "44.1 kHz": (wav("k.wav", fine, rate=44100), wav("a.wav", a)),
         "stereo": (wav("2.wav", np.stack([a, b], axis=1)), wav("a.wav", a)),
         "very quiet": (wav("q.wav", a * 0.02), wav("a.wav", a)),
     }
