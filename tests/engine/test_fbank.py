@@ -130,6 +130,15 @@ def test_digital_silence_around_speech(tmp_path, scp, wav):
     assert found.min() == pytest.approx(np.log(np.finfo(np.float32).eps), abs=1e-4)
 
 
+def test_a_scale_of_1_puts_quiet_frames_on_the_floor(tmp_path, scp, wav):
+    samples = in_16_bits(voiced(2, level=1e-3))
+    config = tmp_path / "c.json"
+    config.write_text('{"scale": 1}')
+    expected = theirs(samples / 32768, {})
+    assert np.abs(ours(tmp_path, scp, wav("a.wav", samples), config) - expected).max() < 1e-3
+    assert (expected == expected.min()).mean() > 0.1
+
+
 def test_the_latest_frames(tmp_path, scp, wav):
     path = wav("a.wav", voiced(1))
     whole = ours(tmp_path, scp, path, ASSETS / "fbank_config.json")

@@ -123,7 +123,9 @@ def test_a_foreign_file_without_metadata(tmp_path, scp, recordings, models):
     told = onnx.load(graph)
     del told.metadata_props[:]
     onnx.save(told, tmp_path / "foreign.onnx")
-    found = embedded(tmp_path, scp, recordings, tmp_path / "foreign.onnx")
+    config = tmp_path / "c.json"
+    config.write_text('{"scale": 1}')  # what 3D-Speaker's models are trained with
+    found = embedded(tmp_path, scp, recordings, tmp_path / "foreign.onnx", config=config)
     check(found, loaded, recordings)
     entries = scp({key: path for key, (_, path) in recordings.items()})
     arguments = ("-", tmp_path / "foreign.onnx", entries, tmp_path / "o.scp", tmp_path / "o")

@@ -151,7 +151,8 @@ FbankConfig parse_fbank_config(const std::string& text, const std::string& name)
                {"raw_energy", into(config.raw_energy)},
                {"use_log_fbank", into(config.use_log_fbank)},
                {"use_power", into(config.use_power)},
-               {"vtln_warp", into(config.vtln_warp)}},
+               {"vtln_warp", into(config.vtln_warp)},
+               {"scale", into(config.scale)}},
               name);
   config.check(name);
   return config;
