@@ -177,6 +177,8 @@ def test_text_has_fixed_decimals(tmp_path, scp, wav):
         ('{"FrameExtractionOptions": 3}', "FrameExtractionOptions: is no JSON object"),
         ('{"MelBanksOptions": {"num_bin": 80}}', "unknown field 'num_bin'"),
         ('{"use_power": 1}', "'use_power' is 1"),
+        ('{"use_power": ' + "[" * 400_000 + "]" * 400_000 + "}", "is nested too deep"),
+        ('{"use_power": [1]}', "'use_power' is a list"),
         ('{"MelBanksOptions": {"high_freq": 9000}}', "low_freq and high_freq must rise"),
         ('{"MelBanksOptions": {"num_bins": 1e300}}', "'num_bins' is 1e+300"),
         ('{"FrameExtractionOptions": {"window_type": "kaiser"}}', "window_type must be"),
@@ -192,6 +194,21 @@ def test_a_bad_configuration_is_one_line(tmp_path, scp, wav, text, why):
     assert said.startswith(str(config))
     assert why in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("window", ["sine", "hanning"])
+def test_the_window_is_a_factor(tmp_path, scp, wav, window):
+    """Of one frame: the window is the sine or its square, over 399 steps."""
+    samples = voiced(0.025)
+    assert len(samples) == 400
+    sine = np.sin(np.pi * np.arange(400) / 399)
+    factor = sine if window == "sine" else sine**2
+    plain = {"pre_emphasis_coefficient": 0.0, "remove_dc_offset": False}
+    config = config_file(tmp_path / "c.json", {**plain, "window_type": window})
+    found = ours(tmp_path, scp, wav("a.wav", samples, subtype="FLOAT"), config)
+    weighted = wav("b.wav", (samples * factor).astype(np.float32), subtype="FLOAT")
+    config = config_file(tmp_path / "c.json", {**plain, "window_type": "rectangular"})
+    assert np.abs(found - ours(tmp_path, scp, weighted, config)).max() < 1e-3
 
 
 def test_a_missing_configuration_is_one_line(tmp_path, scp):

@@ -8,6 +8,7 @@
 
 #include "speaker_engine/error.h"
 #include "utils/byte_source.h"
+#include "utils/json.h"
 #include "utils/text.h"
 
 namespace speaker {
@@ -55,14 +56,18 @@ Setter into(std::string& target) {
   };
 }
 
+// A value in a message, short.
+std::string shown(const Json& value) {
+  if (value.is_structured()) return value.is_array() ? "a list" : "an object";
+  return value.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 60);
+}
+
 void read_fields(const Json& object, const Fields& fields, const std::string& where) {
   if (!object.is_object()) throw Error(where, "is no JSON object", "see assets/fbank_config.json");
   for (const auto& [key, value] : object.items()) {
     const auto field = fields.find(key);
     if (field == fields.end()) throw Error(where, "unknown field '" + key + "'", "README.md lists the fields");
-    if (!field->second(value))
-      throw Error(where, "'" + key + "' is " + value.dump(-1, ' ', true, Json::error_handler_t::replace),
-                  "README.md names its type");
+    if (!field->second(value)) throw Error(where, "'" + key + "' is " + shown(value), "README.md names its type");
   }
 }
 
@@ -88,6 +93,16 @@ Fields mel_fields(MelBanksOptions& mel) {
           {"high_freq", into(mel.high_freq)},
           {"vtln_low", into(mel.vtln_low)},
           {"vtln_high", into(mel.vtln_high)}};
+}
+
+Json parsed(const std::string& text, const std::string& name) {
+  try {
+    return parse_json<Json>(text);
+  } catch (const std::out_of_range& error) {
+    throw Error(name, std::string("is ") + error.what(), "see assets/fbank_config.json");
+  } catch (const Json::exception&) {
+    throw Error(name, "is no JSON", "see assets/fbank_config.json");
+  }
 }
 
 int samples_of(double milliseconds, double rate) { return static_cast<int>(rate * milliseconds * 0.001); }
@@ -134,8 +149,7 @@ void FbankConfig::check(const std::string& name) const {
 }
 
 FbankConfig parse_fbank_config(const std::string& text, const std::string& name) {
-  const Json found = Json::parse(text, nullptr, false, true);
-  if (found.is_discarded()) throw Error(name, "is no JSON", "see assets/fbank_config.json");
+  const Json found = parsed(text, name);
   FbankConfig config;
   const Setter frame = [&](const Json& value) {
     return read_fields(value, frame_fields(config.frame), name + ": FrameExtractionOptions"), true;

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "speaker_engine/error.h"
+#include "utils/json.h"
 
 namespace speaker {
 namespace {
@@ -54,11 +55,11 @@ Told read_metadata(const OnnxFile& file, const std::string& path) {
   const auto front_end = file.metadata.find("frontend");
   if (front_end == file.metadata.end()) return told;  // another exporter's file
   try {
-    const Json settings = Json::parse(front_end->second);
+    const Json settings = parse_json<Json>(front_end->second);
     told.front_end = settings.at("name").get<std::string>();
     if (told.front_end == "fbank") told.fbank = fbank_of(settings);
     if (const auto cmvn = file.metadata.find("cmvn"); cmvn != file.metadata.end())
-      told.cmvn = cmvn_of(Json::parse(cmvn->second));
+      told.cmvn = cmvn_of(parse_json<Json>(cmvn->second));
   } catch (const std::exception& error) {  // of the JSON reader
     throw Error(path, std::string("its metadata are not of this version (") + error.what() + ")", kFix);
   }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "speaker_engine/error.h"
+#include "utils/json.h"
 #include "utils/text.h"
 
 namespace speaker {
@@ -51,6 +52,11 @@ std::vector<Vector> array_of(const OrderedJson& found) {
   return values;
 }
 
+// Texts and numbers that answers repeat; anything else is refused.
+std::string text_of(const OrderedJson& found) { return found.get<std::string>(); }
+double number_of(const OrderedJson& found) { return found.get<double>(); }
+std::int64_t count_of(const OrderedJson& found) { return found.get<std::int64_t>(); }
+
 Calibration calibration_of(const OrderedJson& found) {
   Calibration result;
   result.scale = found.at("scale").get<double>();
@@ -66,10 +72,10 @@ Calibration calibration_of(const OrderedJson& found) {
     result.conditions = conditions_of(found["conditions"]);
   result.told = {{"kind", "trials"},
                  {"domain", result.domain.empty() ? OrderedJson() : OrderedJson(result.domain)},
-                 {"made_of", found.at("trials")},
-                 {"num_targets", found.at("num_targets")},
-                 {"num_nontargets", found.at("num_nontargets")},
-                 {"operating_point", found.at("point_name")}};
+                 {"made_of", text_of(found.at("trials"))},
+                 {"num_targets", count_of(found.at("num_targets"))},
+                 {"num_nontargets", count_of(found.at("num_nontargets"))},
+                 {"operating_point", text_of(found.at("point_name"))}};
   return result;
 }
 
@@ -84,13 +90,14 @@ Adaptation adaptation_of(const OrderedJson& found) {
   result.norm.same_person = norm.at("same_person").get<double>();
   result.threshold = found.at("threshold").get<double>();
   result.conditions = conditions_of(found.at("conditions"));
-  result.told = {{"kind", "adaptation"},
-                 {"domain", found.at("domain")},
-                 {"made_of", found.at("recordings")},
-                 {"num_recordings", found.at("num_recordings")},
-                 {"num_people", found.at("num_people")},
-                 {"false_accept", found.at("false_accept")},
-                 {"false_accept_interval", found.at("interval")}};
+  result.told = {
+      {"kind", "adaptation"},
+      {"domain", text_of(found.at("domain"))},
+      {"made_of", text_of(found.at("recordings"))},
+      {"num_recordings", count_of(found.at("num_recordings"))},
+      {"num_people", count_of(found.at("num_people"))},
+      {"false_accept", number_of(found.at("false_accept"))},
+      {"false_accept_interval", {number_of(found.at("interval").at(0)), number_of(found.at("interval").at(1))}}};
   return result;
 }
 
@@ -186,19 +193,20 @@ Rule read_rule(const std::map<std::string, std::string>& metadata, const std::st
   const auto found = [&metadata](const char* key) { return metadata.find(key); };
   try {
     if (found("adaptation") != metadata.end()) {
-      const auto told = OrderedJson::parse(found("adaptation")->second);
+      const auto told = parse_json<OrderedJson>(found("adaptation")->second);
       rule.adaptation = adaptation_of(told);
       if (told.contains("calibration") && !told["calibration"].is_null())
         rule.calibration = calibration_of(told["calibration"]);
       rule.threshold = rule.calibration ? rule.calibration->threshold : rule.adaptation->threshold;
       rule.origin = rule.calibration ? "calibrated" : "adapted";
     } else if (found("calibration") != metadata.end()) {
-      rule.calibration = calibration_of(OrderedJson::parse(found("calibration")->second));
+      rule.calibration = calibration_of(parse_json<OrderedJson>(found("calibration")->second));
       rule.threshold = rule.calibration->threshold;
       rule.origin = "calibrated";
     } else if (found("threshold") != metadata.end()) {
       rule.threshold = std::stod(found("threshold")->second);
       rule.origin = "published";
+      if (!std::isfinite(*rule.threshold)) throw std::out_of_range("a threshold that is no number");
     }
   } catch (const std::exception& error) {  // of the JSON reader and of conversions
     throw Error(path, std::string("its metadata are not of this version (") + error.what() + ")",
