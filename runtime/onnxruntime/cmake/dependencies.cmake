@@ -1,4 +1,5 @@
-# What the build needs and may use. Nothing is fetched: what is missing is named together with its package.
+# What the build needs and may use. Nothing is fetched: what is missing is named together with its package, in a line
+# that begins with a space, as CMake breaks all others.
 
 find_package(Threads REQUIRED)
 
@@ -10,7 +11,7 @@ else()
   find_path(json_folder nlohmann/json.hpp NO_CACHE)
 endif()
 if(NOT json_folder)
-  message(FATAL_ERROR "nlohmann/json.hpp was not found: apt install nlohmann-json3-dev, or -DNLOHMANN_JSON_INCLUDE_DIR=FOLDER")
+  message(FATAL_ERROR " nlohmann/json.hpp was not found: apt install nlohmann-json3-dev, or -DNLOHMANN_JSON_INCLUDE_DIR=FOLDER")
 endif()
 
 # libsndfile: FLAC and all else that is not WAV
@@ -27,7 +28,7 @@ endif()
 # ONNX Runtime is loaded when a program runs; its headers only check that its table of functions is as expected
 set(ONNXRUNTIME_INCLUDE_DIR "" CACHE PATH "folder with onnxruntime_c_api.h; may be empty")
 if(ONNXRUNTIME_INCLUDE_DIR AND NOT EXISTS ${ONNXRUNTIME_INCLUDE_DIR}/onnxruntime_c_api.h)
-  message(FATAL_ERROR "${ONNXRUNTIME_INCLUDE_DIR} holds no onnxruntime_c_api.h: name the folder that does, or leave ONNXRUNTIME_INCLUDE_DIR empty")
+  message(FATAL_ERROR " ${ONNXRUNTIME_INCLUDE_DIR} holds no onnxruntime_c_api.h: name the folder that does, or leave ONNXRUNTIME_INCLUDE_DIR empty")
 endif()
 
 # OpenVINO, a second engine: its wheel has all that is needed
