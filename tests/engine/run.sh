@@ -53,6 +53,5 @@ export SPEAKERLAB_TEST_ENGINE=$PWD/.peers-engine/build
   cmake --build "$SPEAKERLAB_TEST_ENGINE" --parallel "$(nproc)"
 } >&2 || die "the engine could not be built"
 ctest --test-dir "$SPEAKERLAB_TEST_ENGINE" --output-on-failure >&2 || die "a test of the engine's own failed"
-# one thread per process: the cores are shared out by processes
-export OMP_NUM_THREADS=1
-python -m pytest --numprocesses "$(nproc)" --dist loadfile tests/engine "$@"
+# one thread per process: the cores are shared out by processes; nproc would count threads of an exported variable
+OMP_NUM_THREADS=1 exec python -m pytest --numprocesses "$(nproc)" --dist loadfile tests/engine "$@"

@@ -149,7 +149,7 @@ def test_usage(tmp_path):
 
 @pytest.mark.parametrize("ark", [(), ("--ark",)], ids=["text", "ark"])
 def test_a_killed_run_goes_on_where_it_was(tmp_path, scp, wav, ark):
-    path = wav("a.wav", voiced(20))
+    path = wav("a.wav", voiced(6))
     entries = scp({f"utt{number:04}": path for number in range(400)})
     command = [
         BUILD / "bin/make_fbank_feature",

@@ -1,5 +1,6 @@
 """verify_speakers answers as speakerlab verify does: words, numbers and exit status."""
 
+import dataclasses
 import json
 import subprocess
 
@@ -11,7 +12,9 @@ from speakerlab.backend.domain_norm import DomainNorm
 from speakerlab.bin import verify_speakers
 from speakerlab.hub import onnx_file, rule
 from speakerlab.hub.adaptation import Adaptation
+from speakerlab.hub.calibration import Calibration
 from speakerlab.hub.conditions import Conditions
+from speakerlab.metrics.operating_points import OperatingPoint
 from speakerlab.pipeline import pipeline
 
 RNG = np.random.default_rng(0)
@@ -87,6 +90,10 @@ def pairs(wav):
         "44.1 kHz": (wav("k.wav", fine, rate=44100), wav("a.wav", a)),
         "stereo": (wav("2.wav", np.stack([a, b], axis=1)), wav("a.wav", a)),
         "very quiet": (wav("q.wav", a * 0.02), wav("a.wav", a)),
+        "a long one": (
+            wav("w.wav", np.concatenate([voiced(60, 1), np.zeros(30 * RATE, "f4")])),
+            wav("a.wav", a),
+        ),
     }
 
 
@@ -104,6 +111,7 @@ def pairs(wav):
         "44.1 kHz",
         "stereo",
         "very quiet",
+        "a long one",
     ],
 )
 def test_every_kind_of_pair(pairs, waveform_graph, name):
@@ -136,6 +144,17 @@ def test_an_adapted_model(pairs, waveform_graph, tmp_path):
     for name in ("one recording twice", "two voices", "a telephone"):
         check(adapted, pairs[name])
     check(adapted, pairs["two voices"], 1.7)
+
+
+def test_an_adapted_model_that_is_calibrated(pairs, waveform_graph, tmp_path):
+    point = OperatingPoint(0.1, 1.0, 1.0)
+    calibration = Calibration(
+        8.0, -2.0, "rare", point, 0.5, "trials", 10, 90, "a test", None, num_misses=1, num_false_accepts=2
+    )
+    adapted = tmp_path / "calibrated.onnx"
+    onnx_file.with_rule(waveform_graph, adapted, dataclasses.replace(adaptation(), calibration=calibration))
+    for name in ("one recording twice", "two voices", "a telephone"):
+        check(adapted, pairs[name])
 
 
 def test_a_model_without_threshold_decides_nothing(pairs, waveform_graph, tmp_path):

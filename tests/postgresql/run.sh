@@ -59,9 +59,10 @@ chown "$user" "$folder"
     --options "-c listen_addresses='' -c unix_socket_directories='$folder'" start >/dev/null
 ) || die "PostgreSQL did not start: $(tail -n 5 "$folder/data/server.log")"
 export SPEAKERLAB_TEST_POSTGRESQL=postgresql://tester@${folder//\//%2F}
-# one thread per process: the cores are shared out by processes
+# one thread per process: the cores are shared out by processes; nproc would count threads of an exported variable
+num_jobs=$(nproc)
 export OMP_NUM_THREADS=1
 killing=tests/postgresql/test_server_killed.py # cuts the connections of all other tests, and so runs after them
-python -m pytest --numprocesses "$(nproc)" --ignore "$killing" tests/postgresql tests/unit/test_voiceprint_*.py \
+python -m pytest --numprocesses "$num_jobs" --ignore "$killing" tests/postgresql tests/unit/test_voiceprint_*.py \
   tests/property/test_voiceprint_properties.py "$@"
 (($#)) || python -m pytest "$killing"

@@ -57,6 +57,11 @@ std::string text_of(const OrderedJson& found) { return found.get<std::string>();
 double number_of(const OrderedJson& found) { return found.get<double>(); }
 std::int64_t count_of(const OrderedJson& found) { return found.get<std::int64_t>(); }
 
+OrderedJson count_or_null(const OrderedJson& found, const char* key) {
+  const bool is_known = found.contains(key) && !found[key].is_null();
+  return is_known ? OrderedJson(count_of(found[key])) : OrderedJson();
+}
+
 Calibration calibration_of(const OrderedJson& found) {
   Calibration result;
   result.scale = found.at("scale").get<double>();
@@ -75,6 +80,8 @@ Calibration calibration_of(const OrderedJson& found) {
                  {"made_of", text_of(found.at("trials"))},
                  {"num_targets", count_of(found.at("num_targets"))},
                  {"num_nontargets", count_of(found.at("num_nontargets"))},
+                 {"num_misses", count_or_null(found, "num_misses")},
+                 {"num_false_accepts", count_or_null(found, "num_false_accepts")},
                  {"operating_point", text_of(found.at("point_name"))}};
   return result;
 }
@@ -176,8 +183,12 @@ const Conditions* Rule::conditions() const {
 }
 
 OrderedJson Rule::told() const {
-  if (adaptation) return adaptation->told;
-  return calibration ? calibration->told : OrderedJson();
+  if (!adaptation) return calibration ? calibration->told : OrderedJson();
+  OrderedJson both = adaptation->told;
+  if (calibration)
+    for (const char* key : {"num_targets", "num_nontargets", "num_misses", "num_false_accepts", "operating_point"})
+      both[key] = calibration->told.at(key);
+  return both;
 }
 
 void Rule::give(double given) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "model/decision.h"
 #include "model/engine.h"
@@ -9,6 +10,11 @@
 #include "utils/audio.h"
 
 namespace speaker {
+namespace {
+
+constexpr double kWindowSeconds = 40;  // as in speakerlab.embed.windows
+
+}  // namespace
 
 struct Model::State {
   State(const std::string& onnx_path, const Options& chosen) : State(read_onnx_file(onnx_path), onnx_path, chosen) {}
@@ -51,12 +57,43 @@ struct Model::State {
     return embedding;
   }
 
+  // Of recordings that are longer than a window the mean of the windows' directions, by their seconds of speech, as
+  // speakerlab.embed.windows has it: what the network needs does not grow with the recording.
+  std::vector<float> run_windows(const std::vector<float>& samples, const std::string& name) const {
+    const double seconds = static_cast<double>(samples.size()) / front_end.sample_rate();
+    const double count = std::ceil(seconds / kWindowSeconds);
+    if (count <= 1) return run(samples, name);
+    const auto edge = [&](double n) {
+      return n < count ? static_cast<std::ptrdiff_t>(seconds * n / count * front_end.sample_rate())
+                       : static_cast<std::ptrdiff_t>(samples.size());
+    };
+    std::vector<double> by_speech(dim), by_seconds(dim);
+    double speech = 0, length = 0;
+    for (double n = 0; n < count; ++n) {
+      const std::vector<float> window(samples.begin() + edge(n), samples.begin() + edge(n + 1));
+      const std::vector<float> embedding = run(window, name);
+      const SpeechCheck found = check_speech(window, front_end.sample_rate());
+      const double norm = std::sqrt(std::inner_product(embedding.begin(), embedding.end(), embedding.begin(), 0.0));
+      for (std::size_t k = 0; k < dim; ++k) {
+        const double direction = static_cast<double>(embedding[k]) / std::max(norm, 1e-12);
+        by_speech[k] += found.speech_s * direction;
+        by_seconds[k] += found.duration_s * direction;
+      }
+      speech += found.speech_s;
+      length += found.duration_s;
+    }
+    std::vector<float> mean(dim);
+    for (std::size_t k = 0; k < dim; ++k)
+      mean[k] = static_cast<float>(speech > 0 ? by_speech[k] / speech : by_seconds[k] / length);
+    return mean;
+  }
+
   std::vector<float> embed(Audio audio, const std::string& name, bool may_resample) const {
     const int rate = front_end.sample_rate();
     if (audio.sample_rate != rate && !may_resample && !front_end.may_resample(audio.sample_rate))
       throw Error(name, "is " + std::to_string(audio.sample_rate) + " Hz, the model needs " + std::to_string(rate),
                   "resample it, or give --resample");
-    return run(resampled(std::move(audio), rate).samples, name);
+    return run_windows(resampled(std::move(audio), rate).samples, name);
   }
 
   Heard hear(const std::string& recording) const {
