@@ -65,7 +65,11 @@ def test_number_of_parameters_is_pinned(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_takes_it_by_its_name_alone(name):
-    base = {"loss": {"name": "none of these", "easy_margin": True, "label_smoothing": 0.1}}
+    views = getattr(registry.get("loss", name), "MIN_VIEWS", 1)
+    base = {
+        "loss": {"name": "none of these", "easy_margin": True, "label_smoothing": 0.1},
+        "sampling": {"views": views},
+    }
     settings = config.merge(base, {"loss": {"name": name}})
     experiment = config.from_mapping(ExperimentConfig, settings, "test")
     assert isinstance(experiment.loss.build(embed_dim=8, num_classes=5), registry.get("loss", name))

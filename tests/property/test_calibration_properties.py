@@ -59,7 +59,7 @@ def test_an_affine_change_of_scores_changes_no_llr(trials, prior):
     other = ScoreTable(trials.trials, 100 - 0.01 * trials.scores)
     before = train(inputs(trials), prior).llr(inputs(trials)).scores
     after = train(inputs(other), prior).llr(inputs(other)).scores
-    np.testing.assert_allclose(after, before, atol=1e-6)
+    np.testing.assert_allclose(after, before, rtol=1e-6, atol=1e-6)
 
 
 @given(scored())

@@ -76,7 +76,7 @@ def close(feats, expected):
 def cut(samples, rng, length=CROP):
     """A stretch from a place evenly distributed over the utterance."""
     start = rng.uniform(0, (len(samples) - length) / RATE)
-    first = round(start * RATE)
+    first = int(start * RATE)
     return samples[first : first + length]
 
 
@@ -100,8 +100,9 @@ def test_another_speed_is_another_class_and_another_pitch(toy_data):
     _, rng = generators(slow)
     stretched = signal.resample(cut(samples, rng, round(0.8 * CROP)), CROP)
     expected = fbank(stretched)
-    difference = np.abs(feats.numpy() - (expected - expected.mean(0)))[2:-2]  # the ends ring otherwise
-    assert difference.mean() < 0.05
+    # the ends ring otherwise, and the highest bands are the slope of the filter
+    difference = np.abs(feats.numpy() - (expected - expected.mean(0)))[2:-2, :-3]
+    assert difference.mean() < 0.01
     plain = fbank(cut(samples, generators(slow)[1]))
     assert np.abs(feats.numpy() - (plain - plain.mean(0))).mean() > 0.3
     assert label == 1 + 8
