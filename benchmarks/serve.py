@@ -1,8 +1,9 @@
 """Requests a second and their times: the server, beside the bare network and a plain Flask handler.
 
 Each clip is 3 s of a recording of --data. The bare network embeds clips that are decoded already, one on each
-core. The Flask handler embeds one request after the other, as the server of the seed does, on all cores. The
-clients are one process that sends prepared requests over kept connections. Needs the extra serve, flask.
+core; it is measured before and after every few rows, since machines change their speed. The Flask handler
+embeds one request after the other, as the server of the seed does, on all cores. The clients are one process
+that sends prepared requests over kept connections. Needs the extra serve, flask.
 
 Example: python benchmarks/serve.py --data corpus/eval-libri --requests 400
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import io
 import json
 import os
@@ -31,7 +33,7 @@ import soundfile
 
 from speakerlab.bin import audio_arguments, entry
 from speakerlab.data.datadir import DataDir
-from speakerlab.embed.session import SessionConfig
+from speakerlab.embed.session import Session, SessionConfig
 from speakerlab.errors import SpeakerLabError
 from speakerlab.io import audio
 from speakerlab.pipeline import pipeline
@@ -123,15 +125,19 @@ def load(port: int, requests: Sequence[bytes], num_clients: int, number: int) ->
     return number / asyncio.run(run()), 1000 * np.sort(times)
 
 
-def network(model: str, recordings: Sequence[np.ndarray], number: int) -> tuple[float, np.ndarray]:
-    """The same of the network alone, one clip at a time on each core; and the times on one core."""
+def opened(model: str) -> Session:
+    """The network as the server runs it, one thread a call."""
     parser = argparse.ArgumentParser()
     audio_arguments.add(parser)
     found, ngpu = audio_arguments.network(
         parser.parse_args(["--model", model, "--cpu"]), SessionConfig(num_threads=1)
     )
-    session = pipeline(model=found, ngpu=ngpu, running=SessionConfig(num_threads=1)).embedder.session
-    cores, order, times = len(os.sched_getaffinity(0)), iter(range(number)), []
+    return pipeline(model=found, ngpu=ngpu, running=SessionConfig(num_threads=1)).embedder.session
+
+
+def network(session: Session, recordings: Sequence[np.ndarray], number: int) -> tuple[float, np.ndarray]:
+    """``load`` of the network alone, one clip at a time on each core; the times are on one core."""
+    cores, times = len(os.sched_getaffinity(0)), []
     session.embed([recordings[0]])
 
     def work() -> None:
@@ -196,27 +202,45 @@ def fill(location: Path, model_hash: str, dim: int, number: int) -> str:
     return done.speaker_id
 
 
-def row(name: str, rate: float, times: np.ndarray, bound: float) -> str:
-    p50, p95, p99 = np.percentile(times, [50, 95, 99])
-    return f"| {name} | {rate:.1f} | {rate / bound:.2f} | {p50:.1f} | {p95:.1f} | {p99:.1f} |"
+class Table:
+    """Rows that wait until the bare network was measured after them too."""
+
+    def __init__(self, session: Session, recordings: Sequence[np.ndarray], number: int) -> None:
+        self._measure = functools.partial(network, session, recordings, number)
+        self._before, self._times = self._measure()
+        self._rows: list[tuple[str, float, np.ndarray]] = []
+
+    def add(self, name: str, rate: float, times: np.ndarray) -> None:
+        """Keep a row."""
+        self._rows.append((name, rate, times))
+
+    def flush(self) -> None:
+        """Print the rows beside the mean of the two measurements."""
+        after, alone = self._measure()
+        rate, times = (self._before + after) / 2, np.sort(np.concatenate([self._times, alone]))
+        for one in [*self._rows, ("network alone, one clip on each core; times: one at a time", rate, times)]:
+            p50, p95, p99 = np.percentile(one[2], [50, 95, 99])
+            shares = f"{one[1] / rate:.2f} | {p50:.1f} | {p95:.1f} | {p99:.1f} | {p99 / np.median(times):.2f}"
+            print(f"| {one[0]} | {one[1]:.1f} | {shares} |", flush=True)
+        self._rows, self._before, self._times = [], after, alone
 
 
 def main(arguments: argparse.Namespace) -> None:
     recordings = clips(arguments.data, 64)
     bodies = [wav(one) for one in recordings]
-    bare, alone = network(arguments.model, recordings, arguments.requests)
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} cores; {len(recordings)} clips of {CLIP_S:g} s; {arguments.requests} requests a row")
-    print("| what | requests/s | of the network | p50 ms | p95 ms | p99 ms |\n|---|---|---|---|---|---|")
-    print(row("network alone, one clip on each core", bare, alone, bare) + " (times: one clip at a time)")
+    print("| what | requests/s | of the network | p50 ms | p95 ms | p99 ms | p99 of a clip alone |")
+    print("|---|---|---|---|---|---|---|")
+    table = Table(opened(arguments.model), recordings, arguments.requests)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        serve(arguments, folder, bodies, bare)
+        serve(arguments, folder, bodies, table)
         if not arguments.no_flask:
-            flask(arguments, folder, bodies, bare)
+            flask(arguments, folder, bodies, table)
 
 
-def serve(arguments: argparse.Namespace, folder: Path, bodies: Sequence[bytes], bare: float) -> None:
+def serve(arguments: argparse.Namespace, folder: Path, bodies: Sequence[bytes], table: Table) -> None:
     """Rows of our server, with few people and with many."""
     for people in filter(None, (arguments.people, arguments.large)):
         port, location = free_port(), folder / f"{people}.db"
@@ -235,7 +259,8 @@ def serve(arguments: argparse.Namespace, folder: Path, bodies: Sequence[bytes], 
                 load(port, requests, 2, 20)  # the index follows the store
                 for num_clients in arguments.clients:
                     found = load(port, requests, num_clients, arguments.requests)
-                    print(row(f"{kind}, {people:,} people, {num_clients} clients", *found, bare), flush=True)
+                    table.add(f"{kind}, {people:,} people, {num_clients} clients", *found)
+                table.flush()
             if arguments.soak:
                 soak(port, [request("/v1/identify", body) for body in bodies], running.pid, arguments.soak)
                 arguments.soak = 0
@@ -251,7 +276,7 @@ def soak(port: int, requests: Sequence[bytes], pid: int, number: int) -> None:
     print(f"memory after {number // 10:,} requests {before >> 20} MiB, after {number:,} {after >> 20} MiB")
 
 
-def flask(arguments: argparse.Namespace, folder: Path, bodies: Sequence[bytes], bare: float) -> None:
+def flask(arguments: argparse.Namespace, folder: Path, bodies: Sequence[bytes], table: Table) -> None:
     """Rows of the plain handler."""
     port = free_port()
     command = [
@@ -267,7 +292,8 @@ def flask(arguments: argparse.Namespace, folder: Path, bodies: Sequence[bytes], 
         load(port, requests, 1, 5)
         for num_clients in arguments.clients:
             found = load(port, requests, num_clients, arguments.requests // 2)
-            print(row(f"Flask handler, identify, {num_clients} clients", *found, bare), flush=True)
+            table.add(f"Flask handler, identify, {num_clients} clients", *found)
+    table.flush()
 
 
 if __name__ == "__main__":

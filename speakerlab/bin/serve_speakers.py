@@ -88,8 +88,9 @@ def main(arguments: argparse.Namespace) -> None:
     # Workers are the parallelism. Threads of OpenBLAS spin for 25 ms after each product, on their cores.
     threadpool_limits(1, user_api="blas")
     running = dataclasses.replace(session_arguments.default(), num_threads=1)
-    model, ngpu = audio_arguments.network(arguments, running)
-    service = Service.start(settings, pipeline(model=model, ngpu=ngpu, running=running))
+    with entry.starting():  # what is loaded now stays: looking through it again would stop all requests
+        model, ngpu = audio_arguments.network(arguments, running)
+        service = Service.start(settings, pipeline(model=model, ngpu=ngpu, running=running))
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(
         create_app(service), log_config=None, access_log=False, server_header=False,
