@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from conftest import save_tiny
 from serving import encoded, start
 
+from speakerlab import config as config_io
+from speakerlab.hub import bundle
+from speakerlab.pipeline import pipeline
 from speakerlab.serve.keys import KeyRing
 from speakerlab.voiceprint.gates import Gates
 
@@ -52,6 +56,43 @@ def test_the_calls_of_the_page(served, talkers):
     mine = client.post("/speaker", json={"speaker": wave}).json()
     assert (mine["name"], mine["score"]) == ("me", "1.00")
     assert client.post("/InitSpeakerFeats").json()["feats_mode"] == "all"
+
+
+GHOSTVLAD = {  # as in the seed, with a sixth of its channels
+    "frontend": {
+        "name": "spectrogram", "n_fft": 512, "edges": "zeros", "use_power": False, "use_log": False,
+        "standardise_bins": True, "append_reversed": True,
+    },
+    "cmvn": {"mean": False},
+    "model": {
+        "name": "ghostvlad", "embed_dim": 64,
+        "inner_channels": [8, 16, 24, 48], "out_channels": [16, 24, 48, 96],
+    },
+}  # fmt: skip
+
+
+def test_the_network_of_the_old_server(tmp_path, talkers):
+    """GhostVLAD enrols and recognises; its embeddings, 512 numbers in the seed, are those of the library."""
+    config = config_io.from_mapping(bundle.EmbedderConfig, GHOSTVLAD, "test")
+    torch.manual_seed(0)
+    path = tmp_path / "ghostvlad"
+    bundle.save(path, config.model.build(feat_dim=257), config, 257, {}, threshold=0.5)
+    _, client = start(bundle.load(path), tmp_path, gates=GATES, legacy=MODES)
+    with client:
+        for gallery, name, talker in zip(MODES["all"], ("Ann", "Bob"), talkers, strict=True):
+            client.put(f"/v1/galleries/{gallery}")
+            params = {"name": name, "gallery": gallery}
+            assert client.post("/v1/enrolments", params=params, content=encoded(talker[0])).status_code == 201
+        wave = talkers[1][0].samples
+        told = client.post("/speaker", json={"speaker": wave.tolist()})
+        assert told.status_code == 200, told.text
+        (feats,) = client.post("/SpeakerFeats", json={"speaker": wave.tolist()}).json()["feats"]
+    expected = pipeline(model=bundle.load(path), ngpu=0)(wave)["spk_embedding"]
+    np.testing.assert_allclose(
+        np.array(feats) / np.linalg.norm(feats), expected / np.linalg.norm(expected), atol=1e-5
+    )
+    assert (np.array(feats) >= 0).all()  # its last layer is a rectifier
+    assert (told.json()["name"], told.json()["score"]) == ("Bob", "1.00")
 
 
 def test_a_new_mode_needs_no_code_and_an_unknown_one_is_refused(served):
