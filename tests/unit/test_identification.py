@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from speakerlab.bin import measure_identification
 from speakerlab.errors import DataError
 from speakerlab.metrics.identification import gallery, identification
 from speakerlab.types import ScoreTable, TrialList
@@ -120,3 +123,41 @@ def test_two_models_of_a_speaker_are_refused():
 def test_rates_outside_0_and_1_are_refused(rate):
     with pytest.raises(ValueError, match="is not a false-positive identification rate"):
         identification(SCORES, MATES, fpirs=[rate])
+
+
+def lists(folder, scores=SCORES, mates=MATES):
+    """The gallery above as a score file and a labelled list."""
+    pairs = [(f"m{column}", f"p{row}", row, column) for row in range(len(scores)) for column in range(3)]
+    (folder / "scores").write_text("".join(f"{m} {p} {scores[row, column]}\n" for m, p, row, column in pairs))
+    words = ("nontarget", "target")
+    lines = [f"{m} {p} {words[int(mates[row] == column)]}\n" for m, p, row, column in reversed(pairs)]
+    (folder / "trials").write_text("".join(lines))
+    return [str(folder / "scores"), "--trials", str(folder / "trials")]
+
+
+def measured(capsys, *arguments):
+    measure_identification.main(measure_identification.options().parse_args(arguments))
+    return capsys.readouterr().out
+
+
+def test_the_command_by_hand(tmp_path, capsys):
+    arguments = lists(tmp_path)
+    header, row = measured(capsys, *arguments, "--fpir", "0", "0.5").splitlines()
+    assert header.split("  ")[-1].strip() == "FNIR % at FPIR 50 %"
+    assert row.split() == [str(tmp_path / "scores"), "3", "4", "2", "50.00", "75.00", "50.00"]
+    (found,) = json.loads(measured(capsys, *arguments, "--json")).values()
+    assert (found["rank_1"], found["fnir_at_fpir"]) == (0.5, {"0.01": 0.75, "0.1": 0.75})
+
+
+def test_without_strangers_there_is_no_fnir(tmp_path, capsys):
+    row = measured(capsys, *lists(tmp_path, SCORES[:4], MATES[:4])).splitlines()[1]
+    assert row.split()[1:] == ["3", "4", "0", "50.00", "-", "-"]
+
+
+def test_a_list_that_is_no_gallery_is_refused(tmp_path):
+    arguments = lists(tmp_path)
+    text = (tmp_path / "trials").read_text()
+    (tmp_path / "trials").write_text(text.partition("\n")[2])
+    (tmp_path / "scores").write_text((tmp_path / "scores").read_text().rpartition("m2 p5")[0])
+    with pytest.raises(DataError, match="score every probe against every model"):
+        measure_identification.main(measure_identification.options().parse_args(arguments))
