@@ -42,7 +42,7 @@ class Model {
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;
 
-  // Of one recording: a WAV file, or what libsndfile reads.
+  // Of one recording: a WAV file, or what libsndfile reads. More than 40 s are embedded in windows.
   std::vector<float> embed_file(const std::string& path) const;
   // Of samples in [-1, 1]; `name` is what errors call them.
   std::vector<float> embed(const float* samples, std::size_t num_samples, int sample_rate,
