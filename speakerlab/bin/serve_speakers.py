@@ -85,7 +85,7 @@ def main(arguments: argparse.Namespace) -> None:
     listening = _listening(arguments.host, arguments.port)  # before a model is loaded in vain
     from speakerlab.pipeline import pipeline
 
-    # Workers are the parallelism. Threads of OpenBLAS spin for 25 ms after each product, on their cores.
+    # Workers are the parallelism. Threads of OpenBLAS spin for tens of ms after each product, on their cores.
     threadpool_limits(1, user_api="blas")
     running = dataclasses.replace(session_arguments.default(), num_threads=1)
     with entry.starting():  # what is loaded now stays: looking through it again would stop all requests

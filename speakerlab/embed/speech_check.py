@@ -196,7 +196,7 @@ def _analyse_frames(frames: Float32Array, rate: int) -> tuple[Float32Array, ...]
     centred *= tables.window
     spectrum = fft.rfft(centred, tables.size)  # scipy's: five times as fast as numpy's
     power = spectrum.real**2 + spectrum.imag**2
-    # No product of BLAS, whose threads spin for 25 ms after each one, on the core of another recording.
+    # No product of BLAS, whose threads spin for tens of ms after each one, on the core of another recording.
     voicing, lag = _pitch(np.einsum("tb,bl->tl", power[:, tables.voiced], tables.lags))
     lag_s = ((lag + tables.first_lag) / rate).astype(np.float32)
     bands = np.add.reduceat(power[:, : tables.bands[-1]], tables.bands[:-1], axis=1)
