@@ -37,8 +37,8 @@ def options() -> argparse.ArgumentParser:
         "--window-s",
         type=float,
         default=WINDOW_S,
-        help="cut longer recordings into windows of at most so many seconds, whose embeddings are averaged; "
-        "0 cuts none",
+        help="cut longer recordings into windows of at most so many seconds; their embedding is the mean of "
+        "the windows' directions, about 1 long; 0 cuts none",
     )
     audio_arguments.add_channel(parser)
     audio_arguments.add(parser)
